@@ -1,0 +1,182 @@
+"""What one consumer asks for, and whether a stream that runs already can serve it.
+
+ConsumerOptions is the part that stands in the qudi configuration, StreamSettings the part that
+programs set with `configure`. Both need nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+__all__ = ['ConsumerOptions', 'StreamSettings', 'refuse_unknown_options', 'same_rate']
+
+
+def same_rate(first: float, second: float) -> bool:
+    """Whether two sample rates (Hz) are equal within one part in a million."""
+    return math.isclose(first, second, rel_tol=1e-6)
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """One request for a stream, as it was passed to `configure`.
+
+    Two requests that mean the same are equal however they were written: any iterable of channel
+    names, any number type.
+
+    Parameters
+    ----------
+    channels : iterable of str
+        Channel names in the order in which the consumer wants their samples.
+    streaming_mode : enum.Enum
+        Member of qudi's StreamingMode.
+    channel_buffer_size : int
+        Samples per channel that the consumer's ring holds; in FINITE mode also the number of
+        samples per channel to acquire.
+    sample_rate : float
+        Sample rate in Hz.
+
+    Raises
+    ------
+    TypeError
+        If the channels are a single text instead of a list of texts.
+    ValueError
+        If there is no channel, or one stands there twice.
+    """
+
+    channels: tuple[str, ...]
+    streaming_mode: Enum
+    channel_buffer_size: int
+    sample_rate: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.channels, str):
+            raise TypeError(
+                f'active_channels must be a list of channel names, got the text {self.channels!r}'
+            )
+        channels = tuple(str(channel) for channel in self.channels)
+        if not channels:
+            raise ValueError('active_channels is empty, at least one channel is needed')
+        if len(set(channels)) < len(channels):
+            raise ValueError(f'active_channels {list(channels)} names a channel twice')
+        object.__setattr__(self, 'channels', channels)
+        object.__setattr__(self, 'channel_buffer_size', int(round(self.channel_buffer_size)))
+        object.__setattr__(self, 'sample_rate', float(self.sample_rate))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether `channel_buffer_size` samples are to be acquired instead of an endless stream."""
+        return self.streaming_mode.name == 'FINITE'
+
+    def is_same_as(self, other: StreamSettings, rate_is_hint: bool = False) -> bool:
+        """Whether the hardware does the same for both; the order of channels does not count.
+
+        Nor does the rate where it is a hint only.
+        """
+        return (
+            set(self.channels) == set(other.channels)
+            and self.streaming_mode == other.streaming_mode
+            and self.channel_buffer_size == other.channel_buffer_size
+            and (rate_is_hint or same_rate(self.sample_rate, other.sample_rate))
+        )
+
+    def conflicts_with(self, running: StreamSettings, rate_is_hint: bool) -> list[str]:
+        """List what keeps a stream running with other settings from serving this request.
+
+        Parameters
+        ----------
+        running : StreamSettings
+            The request that the hardware runs with.
+        rate_is_hint : bool
+            Whether the device takes the sample rate as a hint only (SampleTiming TIMESTAMP and
+            RANDOM): a different one is no conflict then.
+
+        Returns
+        -------
+        list of str
+            One text per setting with both values; empty if the stream can serve this request.
+        """
+        conflicts = []
+
+        def differs(setting: str, requested: object, found: object) -> None:
+            conflicts.append(f'{setting}: {requested} requested, {found} running')
+
+        if not set(self.channels) <= set(running.channels):
+            differs('channels', list(self.channels), list(running.channels))
+        if self.streaming_mode != running.streaming_mode:
+            differs('streaming mode', self.streaming_mode.name, running.streaming_mode.name)
+        elif self.is_finite and self.channel_buffer_size > running.channel_buffer_size:
+            differs('samples to acquire', self.channel_buffer_size, running.channel_buffer_size)
+        if not rate_is_hint and not same_rate(self.sample_rate, running.sample_rate):
+            differs('sample rate', f'{self.sample_rate:.10g} Hz', f'{running.sample_rate:.10g} Hz')
+        return conflicts
+
+    def following(self, running: StreamSettings) -> StreamSettings:
+        """Return this request with the rate and the mode of a running stream."""
+        return replace(self, sample_rate=running.sample_rate, streaming_mode=running.streaming_mode)
+
+
+@dataclass(frozen=True)
+class ConsumerOptions:
+    """What the qudi configuration says about one buffer.
+
+    Parameters
+    ----------
+    name : str
+        Name of the buffer, as errors and log lines call it.
+    allow_overwrite : bool
+        Whether a full ring drops its oldest samples (True) or ends the stream (False).
+    max_poll_rate : float
+        Upper limit for the number of hardware reads per second while this buffer is active.
+    follow_running : bool
+        Whether to adopt rate and mode of a stream that runs already, where they differ.
+    read_timeout : float or None
+        Seconds without one new sample after which a waiting read gives up (constant sample
+        timing only); None waits for ever.
+
+    Raises
+    ------
+    ValueError
+        If an option has a value that is not allowed. The text names option, value and what is
+        allowed.
+    """
+
+    name: str
+    allow_overwrite: bool
+    max_poll_rate: float
+    follow_running: bool
+    read_timeout: float | None
+
+    def __post_init__(self) -> None:
+        for option in ('allow_overwrite', 'follow_running'):
+            if not isinstance(getattr(self, option), bool):
+                self._refuse(option, 'True or False, without quotes')
+        if not _is_positive_number(self.max_poll_rate):
+            self._refuse('max_poll_rate', 'a finite number of polls per second above 0')
+        if self.read_timeout is not None and not _is_positive_number(self.read_timeout):
+            self._refuse('read_timeout', 'a finite number of seconds above 0, or null for no limit')
+
+    def _refuse(self, option: str, allowed: str) -> None:
+        value = getattr(self, option)
+        raise ValueError(f'Option "{option}" of "{self.name}" is {value!r}, but must be {allowed}')
+
+
+def refuse_unknown_options(name: str, options: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ValueError if the configuration of buffer `name` has an option that is not known.
+
+    qudi itself ignores such an option, and a mistyped one would leave its default in force.
+    """
+    known = sorted(known)
+    for option in options:
+        if option not in known:
+            similar = difflib.get_close_matches(option, known, n=1)
+            hint = f'did you mean "{similar[0]}"?' if similar else f'it knows {", ".join(known)}'
+            raise ValueError(f'"{name}" has no option "{option}", {hint}')
+
+
+def _is_positive_number(value: object) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and value > 0  # type: ignore[arg-type,operator]
