@@ -1,0 +1,263 @@
+"""An interfuse that gives every consumer of a streaming device its own complete copy of the stream.
+
+DataInStreamBuffer  The qudi module: as many of them on one device as there are consumers.
+  configure, start_stream, stop_stream      each buffer for itself; the device follows
+  read_*, available_samples                 what this buffer's consumer has not read yet
+  constraints, sample_rate, ...             this buffer's own settings
+  status                                    how this buffer's stream is doing
+
+Everything behind it is in qudi.util.instream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from qudi.core.configoption import ConfigOption
+from qudi.core.connector import Connector
+from qudi.interface.data_instream_interface import (
+    DataInStreamConstraints,
+    DataInStreamInterface,
+    StreamingMode,
+)
+from qudi.util.network import netobtain
+
+from qudi.util.instream import registry
+from qudi.util.instream.consumer import StreamConsumer, StreamStatus
+from qudi.util.instream.distributor import StreamDistributor
+from qudi.util.instream.settings import (
+    ConsumerOptions,
+    StreamSettings,
+    refuse_unknown_options,
+)
+
+__all__ = ['DataInStreamBuffer']
+
+
+class DataInStreamBuffer(DataInStreamInterface):
+    """Buffer between a streaming device and one consumer; several share the device.
+
+    Connect one buffer per consumer to the same device. Each reads the whole stream at its own
+    pace. The device runs from the start of the first buffer to the stop of the last, and is
+    reconfigured only while none is running.
+
+    Example config for copy-paste:
+
+    stream_buffer1:
+        module.Class: 'interfuse.instream_buffer.DataInStreamBuffer'
+        options:
+            allow_overwrite: False  # optional (default: False), full ring: False ends this
+                                    # buffer's stream with an error, True drops oldest samples
+            max_poll_rate: 30.0     # optional (default: 30.0), most hardware reads per second
+            follow_running: False   # optional (default: False), True adopts rate and mode of a
+                                    # stream that already runs instead of raising
+            read_timeout: 10.0      # optional (default: 10.0), seconds without a sample until a
+                                    # read gives up (constant sample timing), null: never
+        connect:
+            streamer: 'instream_dummy'
+    """
+
+    _streamer = Connector(name='streamer', interface='DataInStreamInterface')
+
+    _allow_overwrite = ConfigOption('allow_overwrite', default=False)
+    _max_poll_rate = ConfigOption('max_poll_rate', default=30.0)
+    _follow_running = ConfigOption('follow_running', default=False)
+    _read_timeout = ConfigOption('read_timeout', default=10.0)
+
+    def __init__(
+        self,
+        qudi_main_weakref: Any,
+        name: str,
+        config: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(qudi_main_weakref, name, config, **kwargs)
+        known = [option.name for option in self._meta['config_options'].values()]
+        refuse_unknown_options(name, config or (), known)
+        self._options = ConsumerOptions(
+            name,
+            allow_overwrite=self._allow_overwrite,
+            max_poll_rate=self._max_poll_rate,
+            follow_running=self._follow_running,
+            read_timeout=self._read_timeout,
+        )
+        self._joined: StreamDistributor | None = None  # while activated
+
+    def on_activate(self) -> None:
+        """Join the other buffers of the same hardware."""
+        self._joined = registry.acquire(self._streamer())
+        self._joined.attach(self._options, self._tell_active)
+
+    def on_deactivate(self) -> None:
+        """Stop this buffer's stream and leave the other buffers."""
+        distributor, self._joined = self._distributor, None
+        try:
+            distributor.detach(self.module_name)
+        finally:
+            registry.release(distributor)
+
+    @property
+    def _distributor(self) -> StreamDistributor:
+        if self._joined is None:
+            raise RuntimeError(f'"{self.module_name}" is not activated, activate it in qudi first')
+        return self._joined
+
+    @property
+    def _settings(self) -> StreamSettings:
+        return self._distributor.settings(self.module_name)
+
+    @property
+    def _consumer(self) -> StreamConsumer:
+        consumer = self._distributor.consumer(self.module_name)
+        if consumer is None:
+            raise RuntimeError(
+                f'"{self.module_name}" is not streaming, call start_stream before reading'
+            )
+        return consumer
+
+    def _tell_active(self, active: bool) -> None:
+        if active:
+            self.module_state.lock()
+        elif self.module_state() == 'locked':
+            self.module_state.unlock()
+
+    @property
+    def constraints(self) -> DataInStreamConstraints:
+        """What the hardware allows, see DataInStreamInterface."""
+        return self._distributor.constraints
+
+    @property
+    def available_samples(self) -> int:
+        """Number of samples per channel that can be read without waiting, 0 without a stream."""
+        consumer = self._distributor.consumer(self.module_name)
+        return 0 if consumer is None else consumer.available_samples
+
+    @property
+    def sample_rate(self) -> float:
+        """Sample rate in Hz: the hardware's value while it holds this buffer's rate, else the
+        requested one.
+        """
+        return self._settings.sample_rate
+
+    @property
+    def channel_buffer_size(self) -> int:
+        """Samples per channel this buffer holds; in FINITE mode also the number to acquire."""
+        return self._settings.channel_buffer_size
+
+    @property
+    def streaming_mode(self) -> StreamingMode:
+        """The streaming mode this buffer asked for."""
+        return self._settings.streaming_mode
+
+    @property
+    def active_channels(self) -> list[str]:
+        """Names of this buffer's channels, in the order of the values of a sample."""
+        return list(self._settings.channels)
+
+    @property
+    def status(self) -> StreamStatus | None:
+        """How this buffer's stream is doing; None before the first start."""
+        consumer = self._distributor.consumer(self.module_name)
+        return None if consumer is None else consumer.status
+
+    def configure(
+        self,
+        active_channels: Sequence[str],
+        streaming_mode: StreamingMode | int,
+        channel_buffer_size: int,
+        sample_rate: float,
+    ) -> None:
+        """Set what this buffer streams; unread samples of an ended stream are dropped.
+
+        Parameters
+        ----------
+        active_channels : sequence of str
+            Channel names, in the order in which their values are wanted.
+        streaming_mode : StreamingMode or int
+            Endless (CONTINUOUS) or `channel_buffer_size` samples (FINITE).
+        channel_buffer_size : int
+            Samples per channel that this buffer holds.
+        sample_rate : float
+            Sample rate in Hz; a hint only unless the sample timing is CONSTANT.
+
+        Raises
+        ------
+        RuntimeError
+            If this buffer is streaming, or another one is with settings that cannot serve this
+            request.
+        TypeError, ValueError
+            If there is no channel, one is named twice, or the constraints do not allow it.
+        Exception
+            What the hardware raises, if no buffer is streaming.
+        """
+        mode = netobtain(streaming_mode)
+        request = StreamSettings(
+            netobtain(active_channels),
+            StreamingMode(getattr(mode, 'value', mode)),
+            netobtain(channel_buffer_size),
+            netobtain(sample_rate),
+        )
+        self._distributor.configure(self.module_name, request)
+
+    def start_stream(self) -> None:
+        """Begin a fresh stream, whatever became of the one before.
+
+        Raises
+        ------
+        RuntimeError
+            If another buffer is streaming with settings that cannot serve this one's request, or
+            the hardware is in use by something else than a buffer of this process.
+        Exception
+            What the hardware raises when it is configured or started.
+        """
+        self._distributor.start(self.module_name)
+
+    def stop_stream(self) -> None:
+        """End this buffer's stream; the last buffer to stop stops the hardware.
+
+        Raises
+        ------
+        Exception
+            What the hardware raises when it is stopped.
+        """
+        self._distributor.stop(self.module_name)
+
+    def read_data_into_buffer(
+        self,
+        data_buffer: np.ndarray,
+        samples_per_channel: int,
+        timestamp_buffer: np.ndarray | None = None,
+    ) -> None:
+        """Wait for samples and read them into an array.
+
+        Parameters and errors as in `StreamConsumer.read_into`.
+        """
+        self._consumer.read_into(data_buffer, samples_per_channel, timestamp_buffer)
+
+    def read_available_data_into_buffer(
+        self, data_buffer: np.ndarray, timestamp_buffer: np.ndarray | None = None
+    ) -> int:
+        """Read what is there and fits into an array, return the number of samples per channel.
+
+        Parameters and errors as in `StreamConsumer.read_available_into`.
+        """
+        return self._consumer.read_available_into(data_buffer, timestamp_buffer)
+
+    def read_data(
+        self, samples_per_channel: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read samples into new 1D arrays: waits for `samples_per_channel`, or takes all there is.
+
+        Parameters, return values and errors as in `StreamConsumer.read`.
+        """
+        return self._consumer.read(samples_per_channel)
+
+    def read_single_point(self) -> tuple[np.ndarray, np.float64 | None]:
+        """Wait for and read the oldest unread sample: one value per channel, and its timestamp.
+
+        Errors as in `StreamConsumer.read`.
+        """
+        samples, timestamps = self._consumer.read(1)
+        return samples, None if timestamps is None else timestamps[0]

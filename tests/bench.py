@@ -1,0 +1,57 @@
+"""Buffers on the simulated device, through qudi's real module manager."""
+
+from __future__ import annotations
+
+import numpy as np
+from qudi.hardware.instream_simulator import foretold_samples, foretold_timestamps
+from qudi.interface.data_instream_interface import SampleTiming, StreamingMode
+
+
+class Bench:
+    """A simulated device with buffers on it."""
+
+    def __init__(self, qudi, wait_until, **simulator_options):
+        self.qudi = qudi
+        self._wait_until = wait_until
+        qudi.add('hardware', 'streamer', 'instream_simulator.InStreamSimulator', simulator_options)
+        self.device = qudi.activate('streamer')
+
+    def buffer(self, name, **options):
+        """An activated buffer that polls fast enough for a test."""
+        return self.qudi.add_buffer(name, **{'max_poll_rate': 1000, **options})
+
+    def buffers(self, count, **options):
+        return [self.buffer(f'buffer{number}', **options) for number in range(1, count + 1)]
+
+    def wait_for_reader(self, buffer, readers=1):
+        """Wait until reads of this buffer wait for samples."""
+        self._wait_until(
+            lambda: len(buffer._consumer._awaited) == readers, f'{readers} reads began to wait'
+        )
+
+    def produce(self, count):
+        """Make samples, and wait until the buffers have taken them."""
+        target = self.device._produced + count
+        self.device.produce(count)
+        self._wait_until(lambda: self.device.taken == target, f'the buffers took {count} samples')
+
+    def assert_delivers(self, buffer, first, count):
+        """Read and compare with what the device made from sample `first` on."""
+        data, timestamps = buffer.read_data(count)
+        channels = buffer.active_channels
+        expected = foretold_samples(first, count, channels, buffer.constraints.data_type)
+        received = data.reshape(-1, len(channels))
+        wrong = np.flatnonzero((received != expected).any(axis=1))
+        assert not len(wrong), (
+            f'{buffer.module_name} got {received[wrong[0]]} as sample {first + wrong[0]}, '
+            f'the device made {expected[wrong[0]]}'
+        )
+        if buffer.constraints.sample_timing is SampleTiming.TIMESTAMP:
+            assert timestamps.dtype == np.float64
+            assert (timestamps == foretold_timestamps(first, count)).all(), 'timestamps differ'
+        else:
+            assert timestamps is None
+
+
+def configure(buffer, channels=('a', 'b'), mode=StreamingMode.CONTINUOUS, size=1000, rate=100.0):
+    buffer.configure(channels, mode, size, rate)

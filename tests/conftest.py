@@ -1,0 +1,184 @@
+"""A qudi for tests: real module manager, real threads, a home of its own, nothing left behind."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import os
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+os.environ.setdefault('QT_QPA_PLATFORM', 'offscreen')
+
+from qudi.core.modulemanager import ModuleManager
+from qudi.core.threadmanager import ThreadManager
+from qudi.hardware.instream_simulator import InStreamSimulator
+
+# isort: split
+from qtpy import QtCore
+
+from bench import Bench
+from qudi.util.instream import registry
+
+faulthandler.enable()
+
+
+class QudiHost(QtCore.QObject):
+    """What modules need of a running qudi: the real managers of modules and of threads."""
+
+    remote_modules_server = None
+    gui = None
+
+    def __init__(self):
+        super().__init__()
+        self.configuration = {'default_data_dir': None, 'daily_data_dirs': False}
+        self.thread_manager = ThreadManager(parent=self)
+        self.module_manager = ModuleManager(qudi_main=self, parent=self)
+        # Without qudi's callback for a dying qudi, which takes one argument too few
+        self.module_manager._qudi_main_ref = weakref.ref(self)
+
+    def add(self, base, name, module_class, options=None, connect=None):
+        """Add a module to the configuration."""
+        configuration = {
+            'module.Class': module_class,
+            'options': options or {},
+            'connect': connect or {},
+        }
+        self.module_manager.add_module(name, base, configuration)
+
+    def load(self, configuration):
+        """Add all modules of a configuration as it stands in a file."""
+        for base in ('hardware', 'logic', 'gui'):
+            for name, module in configuration.get(base, {}).items():
+                self.module_manager.add_module(name, base, module)
+
+    def add_buffer(self, name, **options):
+        """Add a buffer on the hardware module `streamer` and activate it."""
+        self.add(
+            'hardware',
+            name,
+            'interfuse.instream_buffer.DataInStreamBuffer',
+            options,
+            {'streamer': 'streamer'},
+        )
+        return self.activate(name)
+
+    def activate(self, name):
+        """Activate a module and what it needs, return it."""
+        self.module_manager.activate_module(name)
+        return self[name]
+
+    def deactivate(self, name):
+        self.module_manager.deactivate_module(name)
+
+    def __getitem__(self, name):
+        return self.module_manager[name].instance
+
+    def close(self):
+        """Deactivate all modules; hardware must be idle before its turn comes."""
+        modules = self.module_manager.modules
+        connected = {target for m in modules.values() for target in m.connection_cfg.values()}
+        devices = {n: m for n, m in modules.items() if n in connected and not m.connection_cfg}
+        for name, module in modules.items():
+            if name not in devices:
+                module.deactivate()
+        left_running = [name for name, module in devices.items() if module.is_busy]
+        self.module_manager.clear()
+        self.thread_manager.quit_all_threads()
+        QtCore.QCoreApplication.processEvents()
+        # qudi's callback for a dying module raises as well
+        for module in modules.values():
+            module.required_modules = module.dependent_modules = ()
+        ModuleManager._instance = ThreadManager._instance = None
+        assert not left_running, f'Hardware was left running: {left_running}'
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """A home directory per test: qudi keeps states and logs there."""
+    path = tmp_path / 'home'
+    (path / 'qudi').mkdir(parents=True)
+    for variable in ('HOME', 'USERPROFILE', 'APPDATA'):
+        monkeypatch.setenv(variable, str(path))
+    return path
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _fast_garbage_collection():
+    """What the imports made need not be looked through after each test."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Fail a test that leaves a thread, a registry entry or a running device."""
+    yield
+    gc.collect()
+    entries = [distributor.streamer_name for distributor in registry.distributors()]
+    threads = [thread.objectName() for thread in running_threads()]
+    assert not entries, f'Left in the registry: {entries}'
+    assert not threads, f'Threads left running: {threads}'
+    running = {simulator.module_name for simulator in InStreamSimulator.running}
+    InStreamSimulator.running.clear()
+    assert not running, f'Simulated devices left running: {running}'
+
+
+def running_threads():
+    threads = [thing for thing in gc.get_objects() if issubclass(type(thing), QtCore.QThread)]
+    main = QtCore.QThread.currentThread()
+    return [thread for thread in threads if thread is not main and thread.isRunning()]
+
+
+@pytest.fixture
+def qudi(qapp):
+    """A qudi without modules."""
+    host = QudiHost()
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def wait_until(qtbot):
+    """Wait for a condition while Qt's events are processed; says what it waited for in vain."""
+
+    def wait(condition, what, timeout=10.0):
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, f'Waited {timeout:g} s in vain: {what}'
+            qtbot.wait(5)
+
+    return wait
+
+
+@pytest.fixture
+def make_bench(qudi, wait_until):
+    """Make a bench with options for its simulated device."""
+    return lambda **options: Bench(qudi, wait_until, **options)
+
+
+@pytest.fixture
+def bench(make_bench):
+    """A device with constant timing that makes samples when it is told to."""
+    return make_bench()
+
+
+@pytest.fixture
+def background():
+    """Run calls in other threads; afterwards all must have returned."""
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit
+
+
+@pytest.fixture
+def dies():
+    """Check that an object is collected once nobody refers to it."""
+
+    def check(reference: weakref.ref):
+        gc.collect()
+        assert reference() is None, f'Still alive: {reference()!r}'
+
+    return check

@@ -1,0 +1,179 @@
+"""A hardware that fails ends all streams and says so; nothing of a bad read is delivered."""
+
+import time
+
+import pytest
+
+from bench import configure
+
+FAULTS = ['raise in available_samples', 'raise in read', 'rubbish', 'stopped by somebody else']
+
+
+def strike(bench, fault):
+    if fault == 'stopped by somebody else':
+        bench.device.stop_stream()
+    else:
+        bench.device.faults.add(fault)
+        bench.device.produce(50)
+
+
+@pytest.mark.parametrize('count', [1, 3])
+@pytest.mark.parametrize('waiting', [True, False])
+@pytest.mark.parametrize('allow_overwrite', [True, False])
+@pytest.mark.parametrize('fault', FAULTS)
+def test_a_fault_reaches_every_consumer(
+    bench, background, wait_until, fault, waiting, allow_overwrite, count
+):
+    buffers = bench.buffers(count, allow_overwrite=allow_overwrite)
+    for buffer in buffers:
+        buffer.start_stream()
+    bench.produce(20)
+    futures = [background(buffer.read_data, 100) for buffer in buffers if waiting]
+    if waiting:
+        for buffer in buffers:
+            bench.wait_for_reader(buffer)
+    strike(bench, fault)
+    for future in futures:
+        error = future.exception(5)
+        assert isinstance(error, RuntimeError)
+        assert error.__cause__ is not None, 'the cause in the hardware is not chained'
+    wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped')
+    for buffer in buffers:
+        wait_until(lambda b=buffer: b.module_state() == 'idle', 'the buffer counts as inactive')
+        assert buffer.status.state == 'fault'
+        bench.assert_delivers(buffer, 0, 20)  # what came before the fault stays readable
+        with pytest.raises(RuntimeError, match=f'"{buffer.module_name}" has ended: the hardware f'):
+            buffer.read_data(1)
+        with pytest.raises(RuntimeError, match='the hardware failed'):
+            buffer.read_data()
+    bench.device.faults.clear()
+    for buffer in buffers:
+        buffer.start_stream()
+    bench.produce(10)
+    for buffer in buffers:
+        bench.assert_delivers(buffer, 0, 10)
+        buffer.stop_stream()
+
+
+def test_a_fault_of_one_device_leaves_another_one_alone(bench, qudi, wait_until):
+    qudi.add('hardware', 'healthy', 'instream_simulator.InStreamSimulator')
+    qudi.add(
+        'hardware',
+        'healthy_buffer',
+        'interfuse.instream_buffer.DataInStreamBuffer',
+        {'max_poll_rate': 1000},
+        {'streamer': 'healthy'},
+    )
+    healthy = qudi.activate('healthy_buffer')
+    (buffer,) = bench.buffers(1)
+    buffer.start_stream()
+    healthy.start_stream()
+    strike(bench, 'raise in read')
+    wait_until(lambda: buffer.module_state() == 'idle', 'the fault was noticed')
+    qudi['healthy'].produce(50)
+    bench.assert_delivers(healthy, 0, 50)
+    healthy.stop_stream()
+
+
+def test_a_start_that_fails_leaves_everything_idle(bench):
+    (buffer,) = bench.buffers(1)
+    bench.device.faults.add('raise in start')
+    with pytest.raises(OSError, match='does not start'):
+        buffer.start_stream()
+    assert buffer.module_state() == 'idle'
+    bench.device.faults.clear()
+    buffer.start_stream()
+    bench.produce(5)
+    bench.assert_delivers(buffer, 0, 5)
+    buffer.stop_stream()
+
+
+def test_a_device_that_does_not_run_after_its_start_is_a_failed_start(bench):
+    (buffer,) = bench.buffers(1)
+    bench.device.faults.add('stop itself in start')
+    with pytest.raises(RuntimeError, match='"streamer" is idle instead of running'):
+        buffer.start_stream()
+    assert buffer.module_state() == 'idle'
+
+
+def test_a_stop_that_fails_is_told_and_made_up_for_by_the_next_start(bench):
+    (buffer,) = bench.buffers(1)
+    buffer.start_stream()
+    bench.device.faults.add('raise in stop')
+    with pytest.raises(OSError, match='does not stop'):
+        buffer.stop_stream()
+    assert buffer.module_state() == 'idle'
+    with pytest.raises(OSError, match='does not stop'):
+        buffer.start_stream()
+    bench.device.faults.clear()
+    buffer.start_stream()
+    assert bench.device.starts == 2
+    bench.produce(5)
+    bench.assert_delivers(buffer, 0, 5)
+    buffer.stop_stream()
+
+
+def test_a_fault_during_a_fault_is_survived(bench, wait_until):
+    (buffer,) = bench.buffers(1)
+    buffer.start_stream()
+    bench.device.faults |= {'raise in read', 'raise in stop'}
+    bench.device.produce(5)
+    wait_until(lambda: buffer.module_state() == 'idle', 'the fault was noticed')
+    with pytest.raises(RuntimeError, match='lost its cable'):
+        buffer.read_data(1)
+    bench.device.faults.clear()
+    buffer.start_stream()
+    buffer.stop_stream()
+
+
+def test_a_start_beside_a_device_that_fails_is_refused(bench, wait_until):
+    first = bench.buffer('first', max_poll_rate=1)
+    second = bench.buffer('second')
+    first.start_stream()
+    bench.produce(1)
+    bench.device.faults.add('raise in available_samples')
+    with pytest.raises(OSError, match='lost its cable'):
+        second.start_stream()
+    assert second.module_state() == 'idle'
+    wait_until(lambda: first.module_state() == 'idle', 'the fault was noticed')
+
+
+def test_a_hanging_read_freezes_nobody_for_long(bench, background, monkeypatch, wait_until):
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.2)
+    first, second = bench.buffers(2)
+    first.start_stream()
+    second.start_stream()
+    future = background(second.read_data, 10)
+    bench.wait_for_reader(second)
+    bench.device.faults.add('block in read')
+    bench.device.produce(5)
+    wait_until(lambda: bench.device.blocked, 'the device hangs')
+    began = time.monotonic()
+    assert first.available_samples == 0
+    assert first.sample_rate == 100
+    with pytest.raises(RuntimeError, match='"buffer2" has stopped, but "streamer" has not: a call'):
+        second.stop_stream()
+    assert isinstance(future.exception(1), RuntimeError), 'the waiting read hangs too'
+    with pytest.raises(RuntimeError, match='"buffer2" cannot start: a call of the hardware'):
+        second.start_stream()
+    with pytest.raises(RuntimeError):
+        first.stop_stream()
+    assert time.monotonic() - began < 5
+    bench.device.faults.clear()
+    bench.device.released.set()
+    wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')
+    wait_until(lambda: first.module_state() == second.module_state() == 'idle', 'both idle')
+
+
+def test_a_device_that_stalls_and_recovers_goes_on(make_bench):
+    bench = make_bench(clocked=True)
+    buffer = bench.buffer('buffer', read_timeout=0.1)
+    configure(buffer, size=100_000, rate=1000)
+    buffer.start_stream()
+    bench.assert_delivers(buffer, 0, 20)
+    bench.device.faults.add('stall')
+    with pytest.raises(TimeoutError):
+        buffer.read_data(50_000)
+    bench.device.faults.clear()
+    bench.assert_delivers(buffer, 20, 100)
+    buffer.stop_stream()

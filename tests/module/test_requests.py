@@ -1,0 +1,366 @@
+"""Each buffer keeps its own request; only a stream that can serve it is shared."""
+
+import pytest
+from qudi.interface.data_instream_interface import StreamingMode
+
+from bench import configure
+
+
+def values(buffer):
+    return (
+        buffer.active_channels,
+        buffer.streaming_mode,
+        buffer.channel_buffer_size,
+        buffer.sample_rate,
+    )
+
+
+def test_before_its_first_configure_a_buffer_reports_the_device(bench):
+    first, second = bench.buffers(2)
+    assert values(second) == (['a', 'b', 'c', 'd'], StreamingMode.CONTINUOUS, 1000, 100.0)
+    configure(first, ['b'], size=77, rate=5)
+    assert values(second) == (['b'], StreamingMode.CONTINUOUS, 77, 5)
+
+
+def test_each_buffer_reports_its_own_request_whatever_others_ask_for(bench):
+    first, second = bench.buffers(2)
+    configure(first, ['c', 'a'], size=500, rate=10)
+    configure(second, ['d'], StreamingMode.FINITE, 20, 200)
+    assert values(first) == (['c', 'a'], StreamingMode.CONTINUOUS, 500, 10)
+    assert values(second) == (['d'], StreamingMode.FINITE, 20, 200)
+
+
+def test_an_unconfigured_buffer_streams_what_the_device_holds(bench):
+    first, second = bench.buffers(2)
+    configure(first, ['d', 'b'])
+    second.start_stream()
+    first.start_stream()
+    bench.produce(10)
+    assert second.active_channels == ['b', 'd']
+    bench.assert_delivers(second, 0, 10)
+    bench.assert_delivers(first, 0, 10)
+    first.stop_stream()
+    second.stop_stream()
+
+
+def test_start_applies_the_own_request_where_the_device_holds_another(bench):
+    first, second = bench.buffers(2)
+    configure(first, ['a'], size=100, rate=10)
+    configure(second, ['b', 'c'], size=200, rate=20)
+    first.start_stream()
+    assert (bench.device.active_channels, bench.device.sample_rate) == (['a'], 10)
+    bench.produce(10)
+    bench.assert_delivers(first, 0, 10)
+    first.stop_stream()
+    second.start_stream()
+    assert (bench.device.active_channels, bench.device.sample_rate) == (['b', 'c'], 20)
+    bench.produce(10)
+    bench.assert_delivers(second, 0, 10)
+    second.stop_stream()
+
+
+def test_start_configures_nothing_where_the_device_holds_the_request(bench):
+    (buffer,) = bench.buffers(1)
+    configure(buffer)
+    for _ in range(3):
+        buffer.start_stream()
+        buffer.stop_stream()
+    assert len(bench.device.configure_calls) == 1
+
+
+def test_start_notices_that_somebody_else_configured_the_device(bench):
+    (buffer,) = bench.buffers(1)
+    configure(buffer, ['a'], rate=10)
+    bench.device.configure(['b'], StreamingMode.CONTINUOUS, 50, 20.0)
+    buffer.start_stream()
+    assert (bench.device.active_channels, bench.device.sample_rate) == (['a'], 10)
+    buffer.stop_stream()
+
+
+def test_errors_of_the_device_pass_unchanged_and_leave_the_request(bench):
+    (buffer,) = bench.buffers(1)
+    configure(buffer, ['a'])
+    with pytest.raises(ValueError, match='simulator has no channels'):
+        configure(buffer, ['x'])
+    assert buffer.active_channels == ['a']
+    buffer.start_stream()
+    bench.produce(5)
+    bench.assert_delivers(buffer, 0, 5)
+    buffer.stop_stream()
+
+
+def test_a_running_buffer_cannot_be_configured(bench):
+    (buffer,) = bench.buffers(1)
+    buffer.start_stream()
+    with pytest.raises(RuntimeError, match='"buffer1" cannot be configured while it is streaming'):
+        configure(buffer)
+    buffer.stop_stream()
+    configure(buffer)
+
+
+def test_configure_while_another_runs_never_touches_the_device(bench):
+    first, second = bench.buffers(2)
+    configure(first, ['a', 'b', 'c'])
+    first.start_stream()
+    configure(second, ['c', 'a'], size=50)
+    with pytest.raises(RuntimeError):
+        configure(second, rate=1)
+    assert len(bench.device.configure_calls) == 1
+    second.start_stream()
+    bench.produce(50)
+    bench.assert_delivers(second, 0, 50)
+    bench.assert_delivers(first, 0, 50)
+    first.stop_stream()
+    second.stop_stream()
+
+
+@pytest.mark.parametrize(
+    'same',
+    [
+        (('b', 'a'), StreamingMode.CONTINUOUS, 1000, 100.0),
+        (['a', 'b'], 0, 1000.0, 100),
+        (iter(['a', 'b']), StreamingMode(0), 1000, 100.00000001),
+    ],
+)
+def test_another_way_of_writing_the_same_is_no_conflict(bench, same):
+    first, second = bench.buffers(2)
+    configure(first)
+    first.start_stream()
+    second.configure(*same)
+    second.start_stream()
+    bench.produce(5)
+    bench.assert_delivers(second, 0, 5)
+    first.stop_stream()
+    second.stop_stream()
+
+
+@pytest.mark.parametrize(
+    ('request_', 'text'),
+    [
+        ({'rate': 50.0}, 'sample rate: 50 Hz requested, 100 Hz running'),
+        ({'mode': StreamingMode.FINITE}, 'streaming mode: FINITE requested, CONTINUOUS running'),
+        ({'channels': ['a', 'd']}, r"channels: \['a', 'd'\] requested, \['a', 'b'\] running"),
+    ],
+)
+def test_a_conflict_names_the_running_buffer_and_both_values(bench, request_, text):
+    first, second = bench.buffers(2)
+    configure(first)
+    first.start_stream()
+    before = values(second)
+    with pytest.raises(RuntimeError, match=f'"buffer2".*while "buffer1" streams.*{text}'):
+        configure(second, **request_)
+    assert values(second) == before
+    bench.produce(10)
+    bench.assert_delivers(first, 0, 10)
+    first.stop_stream()
+    configure(second, **request_)
+
+
+def test_start_refuses_a_request_that_the_running_stream_cannot_serve(bench):
+    first, second = bench.buffers(2)
+    configure(first, rate=10)
+    configure(second, rate=20)
+    first.start_stream()
+    with pytest.raises(RuntimeError, match='sample rate: 20 Hz requested, 10 Hz running'):
+        second.start_stream()
+    assert second.module_state() == 'idle'
+    bench.produce(10)
+    bench.assert_delivers(first, 0, 10)
+    first.stop_stream()
+    second.start_stream()
+    assert bench.device.sample_rate == 20
+    second.stop_stream()
+
+
+def test_a_ring_size_that_the_constraints_forbid_is_refused(bench):
+    first, second = bench.buffers(2)
+    first.start_stream()
+    with pytest.raises(ValueError, match='0'):
+        configure(second, size=0)
+    first.stop_stream()
+
+
+@pytest.mark.parametrize('wide_first', [True, False])
+def test_one_channel_and_both_channels_stream_together_in_any_order(bench, wide_first):
+    narrow, wide = bench.buffers(2)
+    order = [wide, narrow] if wide_first else [narrow, wide]
+    for buffer in order:
+        configure(buffer, ['a', 'b'] if buffer is wide else ['b'])
+    for buffer in reversed(order):
+        buffer.start_stream()
+    bench.produce(10)
+    assert (narrow.active_channels, wide.active_channels) == (['b'], ['a', 'b'])
+    bench.assert_delivers(narrow, 0, 10)
+    bench.assert_delivers(wide, 0, 10)
+    narrow.stop_stream()
+    wide.stop_stream()
+
+
+def test_a_device_that_refuses_the_channels_of_all_gets_those_of_the_first(bench):
+    first, second = bench.buffers(2)
+    configure(first, ['a'])
+    configure(second, ['b'])
+    bench.device.faults.add('one channel only')
+    first.start_stream()
+    assert bench.device.active_channels == ['a']
+    bench.produce(10)
+    bench.assert_delivers(first, 0, 10)
+    with pytest.raises(RuntimeError, match='channels'):
+        second.start_stream()
+    first.stop_stream()
+
+
+def test_no_channels_are_added_where_more_of_them_would_slow_the_device(make_bench):
+    bench = make_bench(sample_timing='TIMESTAMP')
+    first, second = bench.buffers(2)
+    configure(second, ['a', 'b'])
+    configure(first, ['a'])
+    first.start_stream()
+    assert bench.device.active_channels == ['a']
+    first.stop_stream()
+
+
+# -------------------------------------------------------------------- follow_running
+
+
+def test_follow_running_adopts_rate_and_mode(bench):
+    first = bench.buffer('first')
+    follower = bench.buffer('follower', follow_running=True)
+    configure(first, rate=10)
+    configure(follower, ['b'], rate=20, size=40)
+    first.start_stream()
+    follower.start_stream()
+    assert values(follower) == (['b'], StreamingMode.CONTINUOUS, 40, 10)
+    follower.stop_stream()
+    configure(follower, ['a'], StreamingMode.FINITE, 30, 20)
+    assert values(follower) == (['a'], StreamingMode.CONTINUOUS, 30, 10)
+    follower.start_stream()
+    bench.produce(10)
+    bench.assert_delivers(follower, 0, 10)
+    first.stop_stream()
+    follower.stop_stream()
+    configure(follower, rate=20)
+    assert follower.sample_rate == 20, 'nothing runs any more that could be followed'
+
+
+def test_follow_running_does_not_reach_channels_that_do_not_run(bench):
+    first = bench.buffer('first')
+    follower = bench.buffer('follower', follow_running=True)
+    configure(first, ['a'])
+    first.start_stream()
+    with pytest.raises(RuntimeError, match='channels'):
+        configure(follower, ['a', 'b'], rate=20)
+    first.stop_stream()
+
+
+# -------------------------------------------------------------------- rates that are read back
+
+
+@pytest.mark.parametrize('timing', ['TIMESTAMP', 'RANDOM'])
+def test_another_rate_is_no_conflict_where_it_is_a_hint(make_bench, timing):
+    bench = make_bench(sample_timing=timing)
+    first, second = bench.buffers(2)
+    configure(first, rate=10)
+    first.start_stream()
+    configure(second, rate=20)
+    second.start_stream()
+    assert (first.sample_rate, second.sample_rate) == (10, 20)
+    first.stop_stream()
+    second.stop_stream()
+
+
+@pytest.mark.parametrize('timing', ['CONSTANT', 'TIMESTAMP', 'RANDOM'])
+def test_a_measured_rate_passed_back_is_the_request_that_runs(make_bench, timing):
+    bench = make_bench(sample_timing=timing)
+    bench.device.faults.add('measure rate')
+    first, second = bench.buffers(2)
+    configure(first, rate=first.sample_rate)
+    configure(first, rate=first.sample_rate)
+    first.start_stream()
+    configure(second, rate=second.sample_rate)
+    second.start_stream()
+    bench.produce(10)
+    bench.assert_delivers(second, 0, 10)
+    first.stop_stream()
+    second.stop_stream()
+
+
+def test_a_rounded_rate_passed_back_again_and_again_does_not_drift(bench):
+    bench.device.faults.add('round rate')
+    first, second = bench.buffers(2)
+    configure(first, rate=33.4)
+    assert first.sample_rate == 33.0, 'the rate of a running device is its live value'
+    for _ in range(3):
+        configure(first, rate=first.sample_rate)
+    assert bench.device.configure_calls[-1][3] == 33.4
+    first.start_stream()
+    configure(second, rate=second.sample_rate)
+    second.start_stream()
+    first.stop_stream()
+    second.stop_stream()
+
+
+def test_the_live_rate_is_not_reported_for_another_request(bench):
+    first, second = bench.buffers(2)
+    configure(first, rate=10)
+    configure(second, rate=20)
+    assert (first.sample_rate, second.sample_rate) == (10, 20)
+
+
+def test_a_measured_rate_alone_does_not_make_start_configure_the_device(make_bench):
+    bench = make_bench(sample_timing='TIMESTAMP')
+    bench.device.faults.add('measure rate')
+    (buffer,) = bench.buffers(1)
+    configure(buffer)
+    buffer.start_stream()
+    buffer.stop_stream()
+    assert len(bench.device.configure_calls) == 1
+
+
+def test_a_device_that_does_not_deliver_a_channel_is_refused(bench):
+    (buffer,) = bench.buffers(1)
+    bench.device.faults.add('ignore channels')
+    configure(buffer, ['a', 'b'])
+    bench.device.faults.clear()
+    bench.device.configure(['a'], StreamingMode.CONTINUOUS, 1000, 100.0)
+    bench.device.faults.add('ignore channels')
+    with pytest.raises(RuntimeError, match=r"configured for channels \['a', 'b'\], but delivers"):
+        buffer.start_stream()
+    assert bench.device.starts == 0
+
+
+# -------------------------------------------------------------------- finite
+
+
+def test_finite_delivers_exactly_what_was_asked_for_by_a_device_that_goes_on(bench):
+    first, second = bench.buffers(2)
+    configure(first, mode=StreamingMode.FINITE, size=100)
+    configure(second, mode=StreamingMode.FINITE, size=60)
+    first.start_stream()
+    second.start_stream()
+    bench.device.produce(300)
+    bench.assert_delivers(second, 0, 60)
+    bench.assert_delivers(first, 0, 100)
+    for buffer, count in ((first, 100), (second, 60)):
+        with pytest.raises(RuntimeError, match=f'all {count} samples were acquired'):
+            buffer.read_data(1)
+        assert buffer.module_state() == 'idle'
+    assert bench.device.module_state() == 'idle', 'the complete acquisition goes on'
+    assert bench.device.taken == 100
+    first.start_stream()
+    bench.device.produce(100)
+    bench.assert_delivers(first, 0, 100)
+
+
+def test_finite_cannot_be_joined_after_its_first_sample(bench):
+    first, early, late = bench.buffers(3)
+    for buffer in (first, early, late):
+        configure(buffer, mode=StreamingMode.FINITE, size=100)
+    first.start_stream()
+    early.start_stream()
+    bench.produce(1)
+    with pytest.raises(RuntimeError, match='"buffer3" cannot join the finite acquisition of "buf'):
+        late.start_stream()
+    bench.produce(99)
+    bench.assert_delivers(early, 0, 100)
+    bench.assert_delivers(first, 0, 100)
