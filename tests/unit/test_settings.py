@@ -7,12 +7,7 @@ from enum import Enum
 import numpy as np
 import pytest
 
-from qudi.util.instream.settings import (
-    ConsumerOptions,
-    StreamSettings,
-    refuse_unknown_options,
-    same_rate,
-)
+from qudi.util.instream.settings import ConsumerOptions, StreamSettings, same_rate
 
 
 class Mode(Enum):
@@ -128,12 +123,11 @@ def test_valid_options_are_taken_as_they_are():
 
 
 def test_a_mistyped_option_is_refused_with_a_suggestion():
-    known = ['allow_overwrite', 'max_poll_rate']
     with pytest.raises(ValueError, match='no option "alow_overwrite", did you mean "allow_overwr'):
-        refuse_unknown_options('buffer1', ['alow_overwrite'], known)
-    with pytest.raises(ValueError, match='it knows allow_overwrite, max_poll_rate'):
-        refuse_unknown_options('buffer1', ['colour'], known)
-    refuse_unknown_options('buffer1', known, known)
+        ConsumerOptions.from_config('buffer1', {'alow_overwrite': True})
+    with pytest.raises(ValueError, match='it knows allow_overwrite, max_poll_rate, follow_runn'):
+        ConsumerOptions.from_config('buffer1', {'colour': 'red'})
+    assert ConsumerOptions.from_config('buffer1', {'max_poll_rate': 5}).max_poll_rate == 5
 
 
 def test_ring_consumer_and_settings_need_neither_qt_nor_qudi():

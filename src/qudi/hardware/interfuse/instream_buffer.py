@@ -27,11 +27,7 @@ from qudi.util.network import netobtain
 from qudi.util.instream import registry
 from qudi.util.instream.consumer import StreamConsumer, StreamStatus
 from qudi.util.instream.distributor import StreamDistributor
-from qudi.util.instream.settings import (
-    ConsumerOptions,
-    StreamSettings,
-    refuse_unknown_options,
-)
+from qudi.util.instream.settings import ConsumerOptions, StreamSettings
 
 __all__ = ['DataInStreamBuffer']
 
@@ -61,10 +57,11 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     _streamer = Connector(name='streamer', interface='DataInStreamInterface')
 
-    _allow_overwrite = ConfigOption('allow_overwrite', default=False)
-    _max_poll_rate = ConfigOption('max_poll_rate', default=30.0)
-    _follow_running = ConfigOption('follow_running', default=False)
-    _read_timeout = ConfigOption('read_timeout', default=10.0)
+    # Declared for qudi; ConsumerOptions reads and checks them
+    _allow_overwrite = ConfigOption('allow_overwrite', default=ConsumerOptions.allow_overwrite)
+    _max_poll_rate = ConfigOption('max_poll_rate', default=ConsumerOptions.max_poll_rate)
+    _follow_running = ConfigOption('follow_running', default=ConsumerOptions.follow_running)
+    _read_timeout = ConfigOption('read_timeout', default=ConsumerOptions.read_timeout)
 
     def __init__(
         self,
@@ -73,16 +70,10 @@ class DataInStreamBuffer(DataInStreamInterface):
         config: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        # First, so that a refused module leaves no Qt object behind for the garbage collector
+        options = ConsumerOptions.from_config(name, config or {})
         super().__init__(qudi_main_weakref, name, config, **kwargs)
-        known = [option.name for option in self._meta['config_options'].values()]
-        refuse_unknown_options(name, config or (), known)
-        self._options = ConsumerOptions(
-            name,
-            allow_overwrite=self._allow_overwrite,
-            max_poll_rate=self._max_poll_rate,
-            follow_running=self._follow_running,
-            read_timeout=self._read_timeout,
-        )
+        self._options = options
         self._joined: StreamDistributor | None = None  # while activated
 
     def on_activate(self) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from enum import Enum
+from typing import Any
 
-__all__ = ['ConsumerOptions', 'StreamSettings', 'refuse_unknown_options', 'same_rate']
+__all__ = ['ConsumerOptions', 'StreamSettings', 'same_rate']
 
 
 def same_rate(first: float, second: float) -> bool:
@@ -145,10 +146,10 @@ class ConsumerOptions:
     """
 
     name: str
-    allow_overwrite: bool
-    max_poll_rate: float
-    follow_running: bool
-    read_timeout: float | None
+    allow_overwrite: bool = False
+    max_poll_rate: float = 30.0
+    follow_running: bool = False
+    read_timeout: float | None = 10.0
 
     def __post_init__(self) -> None:
         for option in ('allow_overwrite', 'follow_running'):
@@ -159,22 +160,28 @@ class ConsumerOptions:
         if self.read_timeout is not None and not _is_positive_number(self.read_timeout):
             self._refuse('read_timeout', 'a finite number of seconds above 0, or null for no limit')
 
+    @classmethod
+    def from_config(cls, name: str, config: Mapping[str, Any]) -> ConsumerOptions:
+        """Make the options of buffer `name` from what its configuration says.
+
+        Raises
+        ------
+        ValueError
+            If an option is unknown, which qudi itself would ignore, or its value not allowed.
+        """
+        known = [field.name for field in fields(cls) if field.name != 'name']
+        for option in config:
+            if option not in known:
+                similar = difflib.get_close_matches(option, known, n=1)
+                hint = (
+                    f'did you mean "{similar[0]}"?' if similar else f'it knows {", ".join(known)}'
+                )
+                raise ValueError(f'"{name}" has no option "{option}", {hint}')
+        return cls(name, **config)
+
     def _refuse(self, option: str, allowed: str) -> None:
         value = getattr(self, option)
         raise ValueError(f'Option "{option}" of "{self.name}" is {value!r}, but must be {allowed}')
-
-
-def refuse_unknown_options(name: str, options: Iterable[str], known: Iterable[str]) -> None:
-    """Raise ValueError if the configuration of buffer `name` has an option that is not known.
-
-    qudi itself ignores such an option, and a mistyped one would leave its default in force.
-    """
-    known = sorted(known)
-    for option in options:
-        if option not in known:
-            similar = difflib.get_close_matches(option, known, n=1)
-            hint = f'did you mean "{similar[0]}"?' if similar else f'it knows {", ".join(known)}'
-            raise ValueError(f'"{name}" has no option "{option}", {hint}')
 
 
 def _is_positive_number(value: object) -> bool:

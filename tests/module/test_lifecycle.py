@@ -1,0 +1,191 @@
+"""Activation, deactivation and reload in every order; many threads at once; nothing left over."""
+
+import gc
+import random
+import threading
+import time
+import weakref
+
+import pytest
+from qudi.hardware.instream_simulator import foretold_samples
+
+from bench import configure
+from conftest import running_threads
+from qudi.util.instream import registry
+
+
+def test_all_buffers_of_a_device_share_one_distributor(bench):
+    bench.buffers(3)
+    assert len(registry.distributors()) == 1
+    bench.qudi.deactivate('buffer2')
+    assert len(registry.distributors()) == 1
+    bench.qudi.deactivate('buffer1')
+    bench.qudi.deactivate('buffer3')
+    assert registry.distributors() == []
+
+
+@pytest.mark.parametrize('running', [True, False])
+def test_reloading_a_buffer_leaves_the_others_streaming(bench, running):
+    first, second = bench.buffers(2)
+    second.start_stream()
+    bench.produce(10)
+    if running:
+        first.start_stream()
+    bench.qudi.module_manager.reload_module('buffer1')
+    reloaded = bench.qudi['buffer1']
+    assert reloaded is not first
+    assert bench.device.starts == 1
+    reloaded.start_stream()
+    assert bench.device.starts == 1, 'the reloaded buffer has a distributor of its own'
+    bench.produce(10)
+    bench.assert_delivers(reloaded, 10, 10)
+    bench.assert_delivers(second, 0, 20)
+    second.stop_stream()
+    reloaded.stop_stream()
+
+
+def test_deactivating_a_running_buffer_is_a_stop(bench, background):
+    first, second = bench.buffers(2)
+    first.start_stream()
+    second.start_stream()
+    future = background(first.read_data, 10)
+    bench.wait_for_reader(first)
+    bench.qudi.deactivate('buffer1')
+    assert isinstance(future.exception(5), RuntimeError)
+    bench.produce(10)
+    bench.assert_delivers(second, 0, 10)
+    bench.qudi.deactivate('buffer2')
+    assert bench.device.module_state() == 'idle', 'the last one left the device running'
+
+
+def test_a_deactivated_buffer_says_that_it_is(bench):
+    (buffer,) = bench.buffers(1)
+    bench.qudi.deactivate('buffer1')
+    for use in (buffer.start_stream, lambda: buffer.sample_rate, lambda: buffer.read_data(1)):
+        with pytest.raises(RuntimeError, match='"buffer1" is not activated, activate it in qudi'):
+            use()
+
+
+def test_deactivating_the_device_under_running_buffers_can_be_undone(bench):
+    for buffer in bench.buffers(2):
+        buffer.start_stream()
+    bench.qudi.deactivate('streamer')
+    assert bench.device.module_state() == 'deactivated'
+    for name in ('buffer1', 'buffer2'):
+        buffer = bench.qudi.activate(name)
+        configure(buffer)
+        buffer.start_stream()
+    bench.produce(10)
+    for name in ('buffer1', 'buffer2'):
+        bench.assert_delivers(bench.qudi[name], 0, 10)
+        bench.qudi[name].stop_stream()
+
+
+def test_reloading_the_device_brings_the_buffers_back(bench):
+    bench.buffers(2)[0].start_stream()
+    bench.qudi.module_manager.reload_module('streamer')
+    buffer = bench.qudi['buffer1']
+    assert buffer.module_state() == 'idle'
+    buffer.start_stream()
+    bench.device = bench.qudi['streamer']
+    bench.produce(10)
+    bench.assert_delivers(buffer, 0, 10)
+    buffer.stop_stream()
+
+
+def test_many_cycles_leave_no_threads_and_no_objects(bench, dies):
+    bench.buffers(2)
+    distributor = weakref.ref(registry.distributors()[0])
+    consumer = None
+    for _ in range(50):
+        for name in ('buffer1', 'buffer2'):
+            bench.qudi.activate(name).start_stream()
+        consumer = weakref.ref(bench.qudi['buffer1']._consumer)
+        bench.produce(5)
+        for name in ('buffer1', 'buffer2'):
+            bench.qudi.deactivate(name)
+    gc.collect()
+    assert not running_threads()
+    dies(distributor)
+    dies(consumer)
+
+
+def test_two_first_starts_at_once_start_the_device_once(bench, background):
+    buffers = bench.buffers(6)
+    for _ in range(20):
+        starts = bench.device.starts
+        together = threading.Barrier(len(buffers))
+
+        def start(buffer, together=together):
+            together.wait(10)
+            buffer.start_stream()
+
+        for future in [background(start, buffer) for buffer in buffers]:
+            future.result(10)
+        assert bench.device.starts == starts + 1
+        for future in [background(buffer.stop_stream) for buffer in buffers]:
+            future.result(10)
+        assert bench.device.module_state() == 'idle'
+        assert bench.device.stops == bench.device.starts
+
+
+def test_a_start_that_races_with_a_deactivation_leaves_nothing_running(bench, background):
+    for _ in range(20):
+        (buffer,) = (
+            bench.buffers(1)
+            if 'buffer1' not in bench.qudi.module_manager
+            else (bench.qudi.activate('buffer1'),)
+        )
+        future = background(buffer.start_stream)
+        bench.qudi.deactivate('buffer1')
+        error = future.exception(10)
+        assert error is None or isinstance(error, RuntimeError)
+        assert bench.device.module_state() == 'idle'
+
+
+def test_a_storm_of_calls_from_many_threads_ends_without_a_deadlock_or_a_gap(make_bench):
+    bench = make_bench(clocked=True)
+    buffers = bench.buffers(4)
+    for buffer in buffers:
+        configure(buffer, size=100_000, rate=20_000)
+    end = time.monotonic() + 4
+    problems = []
+
+    def storm(seed):
+        rng = random.Random(seed)
+        while time.monotonic() < end:
+            buffer = rng.choice(buffers)
+            act = rng.choice(['start', 'stop', 'read', 'read', 'read', 'configure', 'look'])
+            try:
+                if act == 'start':
+                    buffer.start_stream()
+                elif act == 'stop':
+                    buffer.stop_stream()
+                elif act == 'configure':
+                    configure(buffer, size=rng.choice([100_000, 50_000]), rate=20_000)
+                elif act == 'look':
+                    buffer.available_samples, buffer.sample_rate, buffer.active_channels  # noqa: B018
+                else:
+                    samples = buffer.read_data(rng.randint(1, 400))[0].reshape(-1, 2)
+                    first = int(samples[0, 0]) // 16
+                    expected = foretold_samples(first, len(samples), 'ab')
+                    if not (samples == expected).all():
+                        problems.append(f'{buffer.module_name}: gap or mix-up near sample {first}')
+            except RuntimeError:
+                pass  # stopped, not started, configured while running: as it should be
+
+    threads = [threading.Thread(target=storm, args=(seed,), daemon=True) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < end:  # stop and look from the main thread too
+        buffers[0].stop_stream()
+        time.sleep(0.05)
+    for buffer in buffers:
+        buffer.stop_stream()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive(), 'a thread hangs'
+    for buffer in buffers:
+        buffer.stop_stream()
+    assert problems == []
+    assert bench.device.starts == bench.device.stops > 0
