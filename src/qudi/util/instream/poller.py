@@ -114,4 +114,9 @@ class _Beat(QtCore.QObject):
     def _quit(self) -> None:
         self._timer.stop()
         self._interval = None
+        self._poll = _nothing  # no cycle of references is left to the garbage collector
         QtCore.QThread.currentThread().quit()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,107 @@
+"""The real time series windows: a click on the start button, and the curve moves."""
+
+import numpy as np
+import pytest
+
+# isort: split
+from qtpy import QtCore, QtWidgets
+
+
+@pytest.fixture
+def windows(qudi):
+    """Two windows, each on a logic on a buffer on the same dummy."""
+    qudi.add(
+        'hardware',
+        'streamer',
+        'dummy.data_instream_dummy.InStreamDummy',
+        {
+            'channel_names': ['APD', 'analog 1'],
+            'channel_units': ['Hz', 'V'],
+            'channel_signals': ['counts', 'sine'],
+        },
+    )
+    for number in (1, 2):
+        qudi.add_buffer(f'buffer{number}')
+        qudi.add(
+            'logic',
+            f'logic{number}',
+            'time_series_reader_logic.TimeSeriesReaderLogic',
+            {'max_frame_rate': 30},
+            {'streamer': f'buffer{number}'},
+        )
+        qudi.add(
+            'gui',
+            f'window{number}',
+            'time_series.time_series_gui.TimeSeriesGui',
+            {},
+            {'_time_series_logic_con': f'logic{number}'},
+        )
+    return [qudi.activate(name) for name in ('window1', 'window2')]
+
+
+def start_button(window):
+    toolbar = next(
+        bar
+        for bar in window._mw.findChildren(QtWidgets.QToolBar)
+        if bar.widgetForAction(window._mw.toggle_trace_action)
+    )
+    return toolbar.widgetForAction(window._mw.toggle_trace_action)
+
+
+def curve(window, channel='APD'):
+    return np.array(window.curves[channel].getData()[1])
+
+
+def click(qtbot, window):
+    qtbot.mouseClick(start_button(window), QtCore.Qt.MouseButton.LeftButton)
+
+
+def test_a_click_starts_each_window_and_its_curve_moves(qudi, windows, qtbot, wait_until):
+    first, second = windows
+    click(qtbot, first)
+    wait_until(lambda: np.ptp(curve(first)) > 0, 'the first curve shows samples')
+    assert np.ptp(curve(second)) == 0, 'a window that was not started shows samples'
+    click(qtbot, second)
+    for window in windows:
+        wait_until(lambda w=window: np.ptp(curve(w)) > 0, 'the curve shows samples')
+        before = curve(window)
+        wait_until(lambda w=window, b=before: (curve(w) != b).any(), 'the curve moves on')
+    click(qtbot, first)
+    wait_until(lambda: qudi['logic1'].module_state() == 'idle', 'the first trace stopped')
+    stopped, before = curve(first), curve(second)
+    wait_until(lambda: (curve(second) != before).any(), 'the second curve moves on alone')
+    assert (curve(first) == stopped).all(), 'a stopped curve moves'
+    click(qtbot, second)
+    wait_until(lambda: qudi['streamer'].module_state() == 'idle', 'the device stopped')
+
+
+def test_both_windows_show_the_same_samples(qudi, windows, qtbot, wait_until):
+    for window in windows:
+        click(qtbot, window)
+    for window in windows:
+        wait_until(lambda w=window: (curve(w) != 0).sum() > 100, 'the curve is 2 s long')
+    shown = [set(curve(window)[curve(window) != 0]) for window in windows]
+    common = shown[0] & shown[1]
+    assert len(common) > 0.8 * min(map(len, shown)), 'the windows show different samples'
+    for window in windows:
+        click(qtbot, window)
+    wait_until(lambda: qudi['streamer'].module_state() == 'idle', 'the device stopped')
+
+
+def test_a_data_rate_typed_into_one_window_is_its_own(qudi, windows, qtbot, wait_until):
+    first, second = windows
+    spinbox = first._mw.settings_dockwidget.data_rate_spinbox
+    spinbox.setValue(200)
+    spinbox.editingFinished.emit()
+    wait_until(lambda: qudi['logic1'].data_rate == 200, 'the rate arrived in the logic')
+    assert qudi['logic2'].data_rate == 50
+    click(qtbot, second)
+    wait_until(lambda: np.ptp(curve(second)) > 0, 'the second curve shows samples')
+    assert qudi['streamer'].sample_rate == 50
+    click(qtbot, second)
+    wait_until(lambda: qudi['logic2'].module_state() == 'idle', 'the second trace stopped')
+    click(qtbot, first)
+    wait_until(lambda: np.ptp(curve(first)) > 0, 'the first curve shows samples')
+    assert qudi['streamer'].sample_rate == 200
+    click(qtbot, first)
+    wait_until(lambda: qudi['streamer'].module_state() == 'idle', 'the device stopped')
