@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['example_config_path', 'main']
+__all__ = ['command', 'example_config_path', 'main']
 
 _EXAMPLE = 'two_time_series.cfg'
 
@@ -130,6 +130,7 @@ def _qt_problem(with_windows: bool) -> str:
     return (
         f'Qt does not work here: {said[-1]}\n'
         f'A system library is missing. On Debian or Ubuntu, as root:\n'
+        f'    apt-get update\n'
         f'    apt-get install -y --no-install-recommends {_DEBIAN_PACKAGES}'
     )
 
@@ -151,5 +152,14 @@ def example_config_path() -> Path:
     raise FileNotFoundError(f'{_EXAMPLE} is missing, install qudi-instream-buffer again')
 
 
+def command() -> None:
+    """Run the demo as a command."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is done. PySide2 crashes now and then while Python takes its modules apart
+    os._exit(code)
+
+
 if __name__ == '__main__':
-    sys.exit(main())
+    command()
