@@ -24,7 +24,8 @@ def make_buffers(qudi):
             },
         )
         qudi.activate('streamer')
-        return [qudi.add_buffer(f'buffer{i}', max_poll_rate=200, **options) for i in (1, 2)]
+        options.setdefault('max_poll_rate', 200)
+        return [qudi.add_buffer(f'buffer{i}', **options) for i in (1, 2)]
 
     return make
 
@@ -87,6 +88,17 @@ def test_a_finite_acquisition_is_complete_and_stops_the_dummy(make_buffers, qudi
         with pytest.raises(RuntimeError, match='all 700 samples were acquired'):
             buffer.read_data(1)
     assert qudi['streamer'].module_state() == 'idle'
+
+
+def test_buffers_started_one_after_the_other_share_a_fast_finite_acquisition(make_buffers):
+    buffers = make_buffers('CONSTANT', max_poll_rate=30)
+    for buffer in buffers:
+        buffer.configure(['APD'], StreamingMode.FINITE, 5000, 20_000)
+    for _ in range(3):
+        for buffer in buffers:
+            buffer.start_stream()
+        records = [buffer.read_data(5000)[0] for buffer in buffers]
+        assert (records[0] == records[1]).all()
 
 
 def test_an_overflow_in_the_dummy_itself_is_a_fault_of_the_hardware(make_buffers, wait_until):

@@ -88,6 +88,14 @@ def test_a_start_that_fails_leaves_everything_idle(bench):
     buffer.stop_stream()
 
 
+def test_a_device_that_runs_although_its_start_failed_is_stopped(bench):
+    (buffer,) = bench.buffers(1)
+    bench.device.faults.add('raise after start')
+    with pytest.raises(OSError, match='started in vain'):
+        buffer.start_stream()
+    assert bench.device.module_state() == buffer.module_state() == 'idle'
+
+
 def test_a_device_that_does_not_run_after_its_start_is_a_failed_start(bench):
     (buffer,) = bench.buffers(1)
     bench.device.faults.add('stop itself in start')
@@ -111,6 +119,21 @@ def test_a_stop_that_fails_is_told_and_made_up_for_by_the_next_start(bench):
     bench.produce(5)
     bench.assert_delivers(buffer, 0, 5)
     buffer.stop_stream()
+
+
+def test_an_idle_buffer_does_not_make_up_for_the_failed_stop_of_another(bench):
+    first, idle = bench.buffers(2)
+    idle.start_stream()
+    idle.stop_stream()
+    first.start_stream()
+    bench.device.faults.add('raise in stop')
+    with pytest.raises(OSError, match='does not stop'):
+        first.stop_stream()
+    bench.device.faults.clear()
+    idle.stop_stream()
+    assert bench.device.module_state() == 'locked', "somebody else's stream may have been stopped"
+    first.stop_stream()
+    assert bench.device.module_state() == 'idle'
 
 
 def test_a_fault_during_a_fault_is_survived(bench, wait_until):

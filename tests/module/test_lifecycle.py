@@ -1,13 +1,19 @@
 """Activation, deactivation and reload in every order; many threads at once; nothing left over."""
 
 import gc
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 import weakref
 
 import pytest
 from qudi.hardware.instream_simulator import foretold_samples
+
+# isort: split
+from qtpy import QtCore
 
 from bench import configure
 from conftest import running_threads
@@ -141,6 +147,106 @@ def test_a_start_that_races_with_a_deactivation_leaves_nothing_running(bench, ba
         error = future.exception(10)
         assert error is None or isinstance(error, RuntimeError)
         assert bench.device.module_state() == 'idle'
+
+
+def test_a_buffer_deactivated_during_a_slow_start_does_not_stream(
+    bench, background, monkeypatch, wait_until
+):
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
+    (buffer,) = bench.buffers(1)
+    bench.device.faults.add('start slowly')
+    future = background(buffer.start_stream)
+    wait_until(lambda: bench.device.blocked, 'the device is about to start')
+    bench.qudi.deactivate('buffer1')
+    assert buffer.module_state() == 'deactivated'
+    bench.device.released.set()
+    future.result(10)
+    assert bench.device.module_state() == 'idle'
+    assert buffer.module_state() == 'deactivated'
+
+
+def test_buffers_come_and_go_while_another_one_starts_and_stops(bench, background):
+    buffer = bench.buffer('buffer')
+    for number in range(6):
+        configure(bench.buffer(f'other{number}'))
+    configure(buffer)
+
+    def start_and_stop():
+        for _ in range(100):
+            buffer.start_stream()
+            buffer.stop_stream()
+
+    future = background(start_and_stop)
+    while not future.done():
+        bench.qudi.deactivate('other0')
+        bench.qudi.activate('other0')
+    future.result()
+
+
+@pytest.mark.parametrize('others', [0, 1])
+def test_a_slot_may_start_a_buffer_again_that_is_being_started(bench, others):
+    buffer, other = bench.buffers(2)
+    if others:
+        other.start_stream()
+    buffer.start_stream()
+    restarted = []
+
+    def start_again(_):
+        if buffer.module_state() == 'idle' and not restarted:
+            restarted.append(True)
+            buffer.start_stream()
+
+    buffer.module_state.sigStateChanged.connect(
+        start_again, QtCore.Qt.ConnectionType.DirectConnection
+    )
+    buffer.stop_stream()
+    assert restarted
+    assert buffer.module_state() == 'locked'
+    buffer.start_stream()
+    bench.produce(10)
+    bench.assert_delivers(buffer, 0, 10)
+    buffer.stop_stream()
+    other.stop_stream()
+    assert bench.device.module_state() == 'idle'
+
+
+def test_a_slot_in_the_polling_thread_may_deactivate_a_buffer(bench, wait_until):
+    buffer, other = bench.buffers(2)
+    other.start_stream()
+    configure(buffer, ['a'], size=10)
+    buffer.start_stream()
+    buffer.module_state.sigStateChanged.connect(
+        lambda _: bench.qudi.deactivate('buffer1'), QtCore.Qt.ConnectionType.DirectConnection
+    )
+    began = time.monotonic()
+    bench.device.produce(20)  # overflows
+    wait_until(lambda: buffer.module_state() == 'deactivated', 'the slot deactivated the buffer')
+    assert time.monotonic() - began < 5
+    bench.assert_delivers(other, 0, 20)
+    other.stop_stream()
+
+
+@pytest.mark.parametrize('streaming', [True, False])
+def test_a_program_that_ends_without_deactivating_ends_cleanly(tmp_path, streaming):
+    script = tmp_path / 'careless.py'
+    script.write_text(
+        'from conftest import QudiHost\n'
+        'from qtpy import QtCore\n'
+        'application = QtCore.QCoreApplication([])\n'
+        'qudi = QudiHost()\n'
+        'qudi.add("hardware", "streamer", "instream_simulator.InStreamSimulator")\n'
+        'buffer = qudi.add_buffer("buffer")\n' + 'buffer.start_stream()\n' * streaming
+    )
+    result = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert 'QThread' not in result.stderr, result.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def test_a_storm_of_calls_from_many_threads_ends_without_a_deadlock_or_a_gap(make_bench):

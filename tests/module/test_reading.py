@@ -136,11 +136,20 @@ def test_silence_with_constant_timing_is_a_timeout_and_the_stream_goes_on(bench)
     configure(buffer, ['a'], rate=100)
     buffer.start_stream()
     bench.produce(3)
-    with pytest.raises(TimeoutError, match=r'no new sample for 0\.11 s'):  # and one sample period
+    with pytest.raises(TimeoutError, match=r'no new sample for 0\.111 s'):  # 0.1, a sample, a poll
         buffer.read_data(5)
     assert buffer.module_state() == 'locked'
     bench.produce(2)
     bench.assert_delivers(buffer, 0, 5)
+    buffer.stop_stream()
+
+
+def test_a_read_timeout_below_the_poll_interval_is_no_fault(make_bench):
+    bench = make_bench(clocked=True)
+    buffer = bench.buffer('buffer', read_timeout=0.01, max_poll_rate=10)
+    configure(buffer, ['a'], size=100_000, rate=10_000)
+    buffer.start_stream()
+    bench.assert_delivers(buffer, 0, 3000)
     buffer.stop_stream()
 
 

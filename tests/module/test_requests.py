@@ -324,15 +324,125 @@ def test_a_device_that_does_not_deliver_a_channel_is_refused(bench):
     bench.device.faults.clear()
     bench.device.configure(['a'], StreamingMode.CONTINUOUS, 1000, 100.0)
     bench.device.faults.add('ignore channels')
-    with pytest.raises(RuntimeError, match=r"configured for channels \['a', 'b'\], but delivers"):
+    with pytest.raises(RuntimeError, match=r"it needs the channels \['a', 'b'\], but"):
         buffer.start_stream()
     assert bench.device.starts == 0
+
+
+@pytest.mark.parametrize('look', [0, 1, 2])
+def test_any_of_the_rates_that_were_shown_can_be_passed_back(bench, look):
+    bench.device.faults.add('measure rate')
+    first, second = bench.buffers(2)
+    configure(first)
+    first.start_stream()
+    shown = [second.sample_rate for _ in range(3)]
+    configure(second, rate=shown[look])
+    first.stop_stream()
+    configure(second, rate=250)
+    bench.device.faults.clear()
+    assert second.sample_rate == 250
+
+
+def test_a_device_without_active_channels_streams_all_of_them(bench):
+    (buffer,) = bench.buffers(1)
+    bench.device._settings = ([], StreamingMode.CONTINUOUS, 1000, 100.0)
+    assert buffer.sample_rate == 100
+    assert buffer.active_channels == []
+    buffer.start_stream()
+    assert buffer.active_channels == ['a', 'b', 'c', 'd']
+    bench.produce(10)
+    bench.assert_delivers(buffer, 0, 10)
+    buffer.stop_stream()
+
+
+def test_an_unconfigured_buffer_is_not_given_channels_that_others_want(bench):
+    narrow, wide, unconfigured = bench.buffers(3)
+    configure(wide, ['a', 'b'])
+    configure(narrow, ['a'])
+    assert unconfigured.active_channels == ['a']
+    unconfigured.start_stream()
+    assert unconfigured.active_channels == ['a']
+    bench.produce(10)
+    bench.assert_delivers(unconfigured, 0, 10)
+    unconfigured.stop_stream()
+
+
+def test_unread_samples_keep_their_channels_when_others_configure_the_device(bench, wait_until):
+    unconfigured, other = bench.buffers(2)
+    unconfigured.start_stream()
+    bench.produce(10)
+    bench.device.faults.add('raise in read')
+    bench.device.produce(1)
+    wait_until(lambda: unconfigured.module_state() == 'idle', 'the fault was noticed')
+    bench.device.faults.clear()
+    configure(other, ['a'])
+    assert unconfigured.active_channels == ['a', 'b', 'c', 'd']
+    bench.assert_delivers(unconfigured, 0, 10)
+
+
+def test_a_request_that_the_device_refused_is_not_taken_for_what_it_holds(bench):
+    first, second = bench.buffers(2)
+    configure(first, ['a'], rate=10)
+    bench.device.faults.add('one channel only')
+    with pytest.raises(ValueError, match='one channel only'):
+        configure(first, ['a', 'b'], rate=20)
+    configure(second, ['a'], rate=20)
+    first.start_stream()
+    assert (first.active_channels, bench.device.sample_rate) == (['a'], 10)
+    first.stop_stream()
+
+
+@pytest.mark.parametrize('rate', [0, -5, float('nan'), float('inf')])
+def test_a_rate_that_is_none_is_refused_even_as_a_hint(make_bench, rate):
+    bench = make_bench(sample_timing='TIMESTAMP')
+    first, second = bench.buffers(2)
+    first.start_stream()
+    with pytest.raises(ValueError, match='sample_rate must be a positive number of Hz'):
+        configure(second, rate=rate)
+    first.stop_stream()
 
 
 # -------------------------------------------------------------------- finite
 
 
-def test_finite_delivers_exactly_what_was_asked_for_by_a_device_that_goes_on(bench):
+def test_following_a_finite_acquisition_with_a_larger_ring(bench):
+    first = bench.buffer('first')
+    follower = bench.buffer('follower', follow_running=True)
+    configure(first, mode=StreamingMode.FINITE, size=100, rate=10)
+    first.start_stream()
+    configure(follower, size=1000, rate=20)
+    assert values(follower) == (['a', 'b'], StreamingMode.FINITE, 100, 10)
+    follower.start_stream()
+    bench.produce(100)
+    bench.assert_delivers(follower, 0, 100)
+
+
+def test_a_device_that_goes_idle_when_complete_is_read_to_the_end(bench):
+    bench.device.faults.add('idle when complete')
+    (buffer,) = bench.buffers(1)
+    configure(buffer, mode=StreamingMode.FINITE, size=100)
+    for _ in range(2):
+        buffer.start_stream()
+        bench.device.produce(500)
+        bench.assert_delivers(buffer, 0, 100)
+        with pytest.raises(RuntimeError, match='all 100 samples were acquired'):
+            buffer.read_data(1)
+
+
+def test_finite_can_be_joined_while_its_first_sample_waits_in_the_device(bench):
+    first, second = bench.buffers(2, max_poll_rate=2)  # the first poll comes after half a second
+    for buffer in (first, second):
+        configure(buffer, mode=StreamingMode.FINITE, size=50)
+    for _ in range(2):
+        first.start_stream()
+        bench.device.produce(50)
+        second.start_stream()
+        assert bench.device.taken == 0, 'polled too soon, this proves nothing'
+        for buffer in (first, second):
+            bench.assert_delivers(buffer, 0, 50)
+
+
+def test_finite_delivers_exactly_what_was_asked_for_by_a_device_that_goes_on(bench, wait_until):
     first, second = bench.buffers(2)
     configure(first, mode=StreamingMode.FINITE, size=100)
     configure(second, mode=StreamingMode.FINITE, size=60)
@@ -344,9 +454,9 @@ def test_finite_delivers_exactly_what_was_asked_for_by_a_device_that_goes_on(ben
     for buffer, count in ((first, 100), (second, 60)):
         with pytest.raises(RuntimeError, match=f'all {count} samples were acquired'):
             buffer.read_data(1)
-        assert buffer.module_state() == 'idle'
-    assert bench.device.module_state() == 'idle', 'the complete acquisition goes on'
-    assert bench.device.taken == 100
+        wait_until(lambda b=buffer: b.module_state() == 'idle', 'the buffer counts as inactive')
+    wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped')
+    assert bench.device.taken == 100, 'more was taken from the device than anybody wanted'
     first.start_stream()
     bench.device.produce(100)
     bench.assert_delivers(first, 0, 100)

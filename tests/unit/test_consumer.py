@@ -278,9 +278,10 @@ def test_a_fault_is_chained_from_the_exception_of_the_hardware():
     cause = OSError('cable')
     consumer.end(StreamEnd.FAULT, 'the hardware failed', cause)
     consumer.read(5)
-    with pytest.raises(RuntimeError, match='the hardware failed') as caught:
-        consumer.read(1)
-    assert caught.value.__cause__ is cause
+    for read in (lambda: consumer.read(1), consumer.read):
+        with pytest.raises(RuntimeError, match='the hardware failed') as caught:
+            read()
+        assert caught.value.__cause__ is cause
 
 
 def test_the_first_cause_counts():
@@ -302,13 +303,21 @@ def test_a_finite_stream_has_exactly_as_many_samples_as_asked_for():
         consumer.read(1)
 
 
-def test_a_waiting_read_beyond_the_end_of_a_finite_stream_takes_nothing(background):
+def test_a_read_beyond_the_end_of_a_finite_stream_is_refused_at_once_and_takes_nothing():
     consumer = make(samples_to_acquire=25)
-    future = background(consumer.read, 30)
+    consumer.put(samples(0, 10))
+    consumer.read(4)
+    with pytest.raises(RuntimeError, match='finite acquisition has 25 samples in all, of which 4'):
+        consumer.read(22)
+    assert consumer.available_samples == 6
+
+
+def test_a_timeout_beyond_what_the_system_can_wait_for_is_no_error(background):
+    consumer = make(silence_limit=1e12)
+    future = background(consumer.read, 5)
     wait_for_reader(consumer)
-    consumer.put(samples(0, 25))
-    assert isinstance(future.exception(10), RuntimeError)
-    assert consumer.available_samples == 25
+    consumer.put(samples(0, 5))
+    assert future.result(10)[0].size == 10
 
 
 # -------------------------------------------------------------------- arguments
@@ -378,6 +387,26 @@ def test_a_count_that_is_none_is_refused(count, error):
     consumer = make()
     with pytest.raises(error, match='samples_per_channel must be'):
         consumer.read_into(np.empty(10), count)
+
+
+def test_a_matrix_is_filled_like_an_array():
+    consumer = make()
+    consumer.put(samples(0, 5))
+    target = np.empty((5, 2)).view(np.matrix)
+    consumer.read_into(target, 5)
+    assert (np.asarray(target) == samples(0, 5)).all()
+
+
+def test_a_short_read_beside_a_long_one_does_not_wait_for_it(background):
+    consumer = make()
+    long = background(consumer.read, 90)
+    wait_for_reader(consumer)
+    short = background(consumer.read, 10)
+    wait_for_reader(consumer, 2)
+    consumer.put(samples(0, 10))
+    assert short.result(5)[0].size == 20
+    consumer.put(samples(10, 90))
+    assert long.result(5)[0].size == 180
 
 
 def test_numpy_integers_are_counts():

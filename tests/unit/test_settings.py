@@ -1,4 +1,4 @@
-"""StreamSettings and ConsumerOptions: what is the same, what conflicts, what is valid."""
+"""StreamSettings and BufferOptions: what is the same, what conflicts, what is valid."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 import pytest
 
-from qudi.util.instream.settings import ConsumerOptions, StreamSettings, same_rate
+from qudi.util.instream.settings import BufferOptions, StreamSettings, same_rate
 
 
 class Mode(Enum):
@@ -26,7 +26,7 @@ def options(**changed):
         'follow_running': False,
         'read_timeout': 10.0,
     }
-    return ConsumerOptions('buffer1', **{**defaults, **changed})
+    return BufferOptions('buffer1', **{**defaults, **changed})
 
 
 def test_requests_that_mean_the_same_are_equal_however_written():
@@ -96,10 +96,12 @@ def test_following_adopts_rate_and_mode_and_keeps_the_rest():
 )
 def test_channels_that_make_no_sense_are_refused(channels, error, text):
     with pytest.raises(error, match=text):
-        settings(channels)
+        settings(channels).check_channels()
 
 
-@pytest.mark.parametrize('value', [0, -1, float('inf'), float('nan'), '30', True, None, [30]])
+@pytest.mark.parametrize(
+    'value', [0, -1, float('inf'), float('nan'), '30', True, None, [30], 10**400]
+)
 def test_max_poll_rate_must_be_a_finite_positive_number(value):
     with pytest.raises(ValueError, match=r'"max_poll_rate" of "buffer1" is .* must be a finite'):
         options(max_poll_rate=value)
@@ -124,10 +126,10 @@ def test_valid_options_are_taken_as_they_are():
 
 def test_a_mistyped_option_is_refused_with_a_suggestion():
     with pytest.raises(ValueError, match='no option "alow_overwrite", did you mean "allow_overwr'):
-        ConsumerOptions.from_config('buffer1', {'alow_overwrite': True})
+        BufferOptions.from_config('buffer1', {'alow_overwrite': True})
     with pytest.raises(ValueError, match='it knows allow_overwrite, max_poll_rate, follow_runn'):
-        ConsumerOptions.from_config('buffer1', {'colour': 'red'})
-    assert ConsumerOptions.from_config('buffer1', {'max_poll_rate': 5}).max_poll_rate == 5
+        BufferOptions.from_config('buffer1', {'colour': 'red'})
+    assert BufferOptions.from_config('buffer1', {'max_poll_rate': 5}).max_poll_rate == 5
 
 
 def test_ring_consumer_and_settings_need_neither_qt_nor_qudi():
@@ -140,3 +142,15 @@ def test_ring_consumer_and_settings_need_neither_qt_nor_qudi():
     )
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_a_buffer_size_is_a_whole_number():
+    with pytest.raises(ValueError, match=r'whole number of samples, got 100\.5'):
+        settings(size=100.5)
+
+
+def test_following_a_finite_acquisition_takes_no_more_than_it_has():
+    running = settings(mode=Mode.FINITE, size=100)
+    followed = settings(size=1000, rate=7).following(running)
+    assert followed.channel_buffer_size == 100
+    assert followed.conflicts_with(running, rate_is_hint=False) == []

@@ -11,7 +11,8 @@ Everything behind it is in qudi.util.instream.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from qudi.util.network import netobtain
 from qudi.util.instream import registry
 from qudi.util.instream.consumer import StreamConsumer, StreamStatus
 from qudi.util.instream.distributor import StreamDistributor
-from qudi.util.instream.settings import ConsumerOptions, StreamSettings
+from qudi.util.instream.settings import BufferOptions, StreamSettings
 
 __all__ = ['DataInStreamBuffer']
 
@@ -57,11 +58,11 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     _streamer = Connector(name='streamer', interface='DataInStreamInterface')
 
-    # Declared for qudi; ConsumerOptions reads and checks them
-    _allow_overwrite = ConfigOption('allow_overwrite', default=ConsumerOptions.allow_overwrite)
-    _max_poll_rate = ConfigOption('max_poll_rate', default=ConsumerOptions.max_poll_rate)
-    _follow_running = ConfigOption('follow_running', default=ConsumerOptions.follow_running)
-    _read_timeout = ConfigOption('read_timeout', default=ConsumerOptions.read_timeout)
+    # Declared for qudi; BufferOptions reads and checks them
+    _allow_overwrite = ConfigOption('allow_overwrite', default=BufferOptions.allow_overwrite)
+    _max_poll_rate = ConfigOption('max_poll_rate', default=BufferOptions.max_poll_rate)
+    _follow_running = ConfigOption('follow_running', default=BufferOptions.follow_running)
+    _read_timeout = ConfigOption('read_timeout', default=BufferOptions.read_timeout)
 
     def __init__(
         self,
@@ -71,15 +72,18 @@ class DataInStreamBuffer(DataInStreamInterface):
         **kwargs: Any,
     ) -> None:
         # First, so that a refused module leaves no Qt object behind for the garbage collector
-        options = ConsumerOptions.from_config(name, config or {})
+        options = BufferOptions.from_config(name, config or {})
         super().__init__(qudi_main_weakref, name, config, **kwargs)
         self._options = options
         self._joined: StreamDistributor | None = None  # while activated
+        # Serialises the changes of module_state, which is not safe for threads. Taken with no
+        # other lock held; recursive, since a slot may start or stop the stream again.
+        self._state_lock = threading.RLock()
 
     def on_activate(self) -> None:
         """Join the other buffers of the same hardware."""
         self._joined = registry.acquire(self._streamer())
-        self._joined.attach(self._options, self._tell_active)
+        self._joined.attach(self._options, self._follow_stream)
 
     def on_deactivate(self) -> None:
         """Stop this buffer's stream and leave the other buffers."""
@@ -108,11 +112,24 @@ class DataInStreamBuffer(DataInStreamInterface):
             )
         return consumer
 
-    def _tell_active(self, active: bool) -> None:
-        if active:
-            self.module_state.lock()
-        elif self.module_state() == 'locked':
-            self.module_state.unlock()
+    def _follow_stream(self) -> None:
+        """Lock the module's state while the stream is active. Called from any thread."""
+        # Whoever holds the lock looks again when done, so there is no need to wait for his slots
+        while self._state_change_due() and self._state_lock.acquire(timeout=1.0):
+            try:
+                change = self._state_change_due()
+                if change:
+                    change()
+            finally:
+                self._state_lock.release()
+
+    def _state_change_due(self) -> Callable[[], None] | None:
+        active = self._joined is not None and self.module_name in self._joined.active_names
+        changes = {
+            (True, 'idle'): self.module_state.lock,
+            (False, 'locked'): self.module_state.unlock,
+        }
+        return changes.get((active, self.module_state()))
 
     @property
     def constraints(self) -> DataInStreamConstraints:

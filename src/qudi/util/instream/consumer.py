@@ -20,7 +20,7 @@ __all__ = ['StreamConsumer', 'StreamEnd', 'StreamStatus']
 class StreamEnd(Enum):
     """Why a consumer's stream ended."""
 
-    STOPPED = 'stopped'  # by the consumer itself
+    STOPPED = 'stopped'  # by its buffer: stop, deactivation, or another start
     OVERFLOW = 'overflow'  # unread samples would have been overwritten
     FINISHED = 'finished'  # a finite acquisition is complete
     FAULT = 'fault'  # the hardware failed
@@ -188,6 +188,11 @@ class StreamConsumer:
         return self._end is not None
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether the buffer itself ended the stream, so that nothing can be read any more."""
+        return self._end is StreamEnd.STOPPED
+
+    @property
     def samples_missing(self) -> float:
         """Samples per channel still to come until the stream is finished; infinite if endless."""
         with self._changed:
@@ -195,9 +200,9 @@ class StreamConsumer:
 
     @property
     def available_samples(self) -> int:
-        """Number of samples per channel that can be read without waiting."""
+        """Number of samples per channel that can be read without waiting, 0 after a stop."""
         with self._changed:
-            return 0 if self._end is StreamEnd.STOPPED else len(self._ring)
+            return 0 if self.is_stopped else len(self._ring)
 
     @property
     def status(self) -> StreamStatus:
@@ -282,7 +287,7 @@ class StreamConsumer:
         samples, timestamps = self._targets(data_buffer, timestamp_buffer)
         with self._changed:
             is_empty = len(self._ring) == 0
-            if self._end is StreamEnd.STOPPED or (self._end is not None and is_empty):
+            if self.is_stopped or (self._end is not None and is_empty):
                 raise self._end_exception() from self._error
             count = min(len(samples), len(self._ring))
             if timestamps is not None:
@@ -325,34 +330,41 @@ class StreamConsumer:
         samples = samples[: count * self._ring.channel_count]
         return samples, None if timestamps is None else timestamps[:count]
 
-    def _wait_for(self, needed: int, total: int) -> None:
-        """Wait until `needed` samples are unread.
+    def _wait_for(self, enough: int, still_missing: int) -> None:
+        """Wait until `enough` samples are unread for the read to go on.
 
-        Raises as soon as it is clear that the `total` that the read still misses will not come.
+        Raises as soon as it is clear that not all that it is `still_missing` will come.
         """
         began = time.monotonic()
         while True:
-            is_short = len(self._ring) < total
-            if self._end is StreamEnd.STOPPED or (self._end is not None and is_short):
+            is_short = len(self._ring) < still_missing
+            if self.is_stopped or (self._end is not None and is_short):
                 raise self._end_exception() from self._error
-            if len(self._ring) >= needed:
+            if still_missing > len(self._ring) + self._samples_to_acquire - self._received:
+                raise RuntimeError(
+                    f'{still_missing} more samples were to be read from "{self.name}", but its '
+                    f'finite acquisition has {self._samples_to_acquire} samples in all, of which '
+                    f'{self._read} were read already'
+                )
+            if len(self._ring) >= enough:
                 return
             patience = None
             if self._silence_limit is not None:
                 last_sign = max(began, self._received_at)
                 patience = last_sign + self._silence_limit - time.monotonic()
+                patience = min(patience, threading.TIMEOUT_MAX)
                 if patience <= 0:
                     raise TimeoutError(
                         f'"{self.name}" has received no new sample for {self._silence_limit:.3g} s '
-                        f'({total} wanted, {len(self._ring)} unread). The stream goes on: check '
-                        f'the clock or trigger of the hardware and read again, or set a longer '
-                        f'read_timeout'
+                        f'({still_missing} wanted, {len(self._ring)} unread). The stream goes on: '
+                        f'check the clock or trigger of the hardware and read again, or set a '
+                        f'longer read_timeout'
                     )
-            self._awaited.append(needed)
+            self._awaited.append(enough)
             try:
                 self._changed.wait(patience)
             finally:
-                self._awaited.remove(needed)
+                self._awaited.remove(enough)
 
     def _take(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
         self._ring.read_into(samples, timestamps)
@@ -362,7 +374,7 @@ class StreamConsumer:
         assert self._end is not None
         left = len(self._ring)
         counts = f'{self._read} samples per channel were read'
-        if left and self._end is not StreamEnd.STOPPED:
+        if left and not self.is_stopped:
             counts += f', {left} more can be read'
         return _EXCEPTIONS[self._end](
             f'The stream of "{self.name}" has ended: {self._message}. ({counts}; start_stream '
@@ -439,7 +451,7 @@ def _flat_view(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
             f'{name} of shape {array.shape} is not contiguous in memory (C order), '
             f'numpy.ascontiguousarray or a new array makes one that is'
         )
-    return array.reshape(-1)
+    return np.asarray(array).reshape(-1)
 
 
 def _check_size(name: str, values: np.ndarray, needed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import time
 from collections.abc import Callable
@@ -16,10 +17,10 @@ __all__ = ['StreamPoller']
 
 _log = get_logger(__name__)
 
-_LONGEST_TIMER = 2**31 - 1  # ms; Qt takes a signed 32 bit number
+_LONGEST_INTERVAL = 1e6  # s; a QTimer takes 2**31 ms at the most
 
-# Pollers whose thread did not end in time: a QThread must not be destroyed while it runs
-_stuck: list[StreamPoller] = []
+# Pollers whose thread runs: a QThread must not be destroyed before it has ended
+_running: set[StreamPoller] = set()
 
 
 class StreamPoller:
@@ -38,28 +39,30 @@ class StreamPoller:
     def __init__(self, name: str, poll: Callable[[], None]) -> None:
         self._thread = QtCore.QThread()
         self._thread.setObjectName(name)
-        self._beat = _Beat(poll)
-        self._beat.moveToThread(self._thread)
+        self._timer = _PollTimer(poll)
+        self._timer.moveToThread(self._thread)
         self._thread.start()
+        _running.add(self)
 
     def set_rate(self, rate: float | None) -> None:
         """Poll at most `rate` times a second from now on, or not at all with None."""
-        self._beat.sigSetRate.emit(rate)
+        self._timer.sigSetRate.emit(rate)
 
-    def close(self, patience: float = 5.0) -> bool:
+    def close(self, patience: float = 1.0) -> bool:
         """End the thread and wait until it has ended, for at most `patience` seconds.
 
         Returns
         -------
         bool
-            Whether it has ended; otherwise it ends as soon as the poll in progress returns.
+            Whether it has ended; otherwise, or when called from this very thread, it ends as soon
+            as the poll in progress returns.
         """
-        self._beat.sigQuit.emit()
+        self._timer.sigQuit.emit()
         if QtCore.QThread.currentThread() is self._thread:
             return False
         if self._thread.wait(int(patience * 1000)):
+            _running.discard(self)
             return True
-        _stuck.append(self)
         _log.warning(
             f'Thread "{self._thread.objectName()}" is still waiting for the hardware after '
             f'{patience:g} s and is left to end on its own.'
@@ -67,7 +70,7 @@ class StreamPoller:
         return False
 
 
-class _Beat(QtCore.QObject):
+class _PollTimer(QtCore.QObject):
     """The part of the poller that lives in its thread."""
 
     sigSetRate = QtCore.Signal(object)
@@ -77,7 +80,7 @@ class _Beat(QtCore.QObject):
         super().__init__()
         self._poll = poll
         self._interval: float | None = None  # seconds, None while nothing is to be polled
-        self._last_poll = -math.inf
+        self._last_poll = 0.0
         # A child, so that it moves to the thread with this object
         self._timer = QtCore.QTimer(self)
         self._timer.setSingleShot(True)
@@ -89,7 +92,9 @@ class _Beat(QtCore.QObject):
 
     @QtCore.Slot(object)
     def _set_rate(self, rate: float | None) -> None:
-        self._interval = None if rate is None else 1 / rate
+        if self._interval is None:
+            self._last_poll = time.monotonic()  # there is nothing to fetch yet
+        self._interval = None if rate is None else min(1 / rate, _LONGEST_INTERVAL)
         self._schedule()
 
     @QtCore.Slot()
@@ -108,7 +113,7 @@ class _Beat(QtCore.QObject):
             return
         delay = max(0.0, self._last_poll + self._interval - time.monotonic())
         # Rounded up: a timer of whole milliseconds must not beat the rate
-        self._timer.start(math.ceil(min(delay * 1000, _LONGEST_TIMER)))
+        self._timer.start(math.ceil(delay * 1000))
 
     @QtCore.Slot()
     def _quit(self) -> None:
@@ -120,3 +125,10 @@ class _Beat(QtCore.QObject):
 
 def _nothing() -> None:
     pass
+
+
+@atexit.register
+def _close_all() -> None:
+    """End the threads of a program that ends without deactivating its modules."""
+    for poller in tuple(_running):
+        poller.close(patience=1.0)

@@ -1,6 +1,6 @@
 """What one consumer asks for, and whether a stream that runs already can serve it.
 
-ConsumerOptions is the part that stands in the qudi configuration, StreamSettings the part that
+BufferOptions is the part that stands in the qudi configuration, StreamSettings the part that
 programs set with `configure`. Both need nothing but the standard library.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
-__all__ = ['ConsumerOptions', 'StreamSettings', 'same_rate']
+__all__ = ['BufferOptions', 'StreamSettings', 'same_rate']
 
 
 def same_rate(first: float, second: float) -> bool:
@@ -25,8 +25,7 @@ def same_rate(first: float, second: float) -> bool:
 class StreamSettings:
     """One request for a stream, as it was passed to `configure`.
 
-    Two requests that mean the same are equal however they were written: any iterable of channel
-    names, any number type.
+    It does not matter whether a request was written with a list or a tuple, an int or a float.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ class StreamSettings:
     TypeError
         If the channels are a single text instead of a list of texts.
     ValueError
-        If there is no channel, or one stands there twice.
+        If the buffer size is no whole number.
     """
 
     channels: tuple[str, ...]
@@ -58,14 +57,25 @@ class StreamSettings:
             raise TypeError(
                 f'active_channels must be a list of channel names, got the text {self.channels!r}'
             )
-        channels = tuple(str(channel) for channel in self.channels)
-        if not channels:
-            raise ValueError('active_channels is empty, at least one channel is needed')
-        if len(set(channels)) < len(channels):
-            raise ValueError(f'active_channels {list(channels)} names a channel twice')
-        object.__setattr__(self, 'channels', channels)
-        object.__setattr__(self, 'channel_buffer_size', int(round(self.channel_buffer_size)))
+        size = self.channel_buffer_size
+        if size != int(size):
+            raise ValueError(f'channel_buffer_size must be a whole number of samples, got {size}')
+        object.__setattr__(self, 'channels', tuple(str(channel) for channel in self.channels))
+        object.__setattr__(self, 'channel_buffer_size', int(size))
         object.__setattr__(self, 'sample_rate', float(self.sample_rate))
+
+    def check_channels(self) -> None:
+        """Raise ValueError if there is no channel, or one is named twice."""
+        if not self.channels:
+            raise ValueError('active_channels is empty, at least one channel is needed')
+        if len(set(self.channels)) < len(self.channels):
+            raise ValueError(f'active_channels {list(self.channels)} names a channel twice')
+
+    def check_against(self, constraints: Any) -> None:
+        """Raise ValueError if DataInStreamConstraints do not allow the buffer size or the rate."""
+        constraints.channel_buffer_size.check(self.channel_buffer_size)
+        if not 0 < self.sample_rate < math.inf:
+            raise ValueError(f'sample_rate must be a positive number of Hz, got {self.sample_rate}')
 
     @property
     def is_finite(self) -> bool:
@@ -116,12 +126,18 @@ class StreamSettings:
         return conflicts
 
     def following(self, running: StreamSettings) -> StreamSettings:
-        """Return this request with the rate and the mode of a running stream."""
-        return replace(self, sample_rate=running.sample_rate, streaming_mode=running.streaming_mode)
+        """Return this request with the rate and the mode of a running stream.
+
+        Of a finite acquisition it takes no more samples than there are.
+        """
+        size = self.channel_buffer_size
+        if running.is_finite:
+            size = min(size, running.channel_buffer_size)
+        return StreamSettings(self.channels, running.streaming_mode, size, running.sample_rate)
 
 
 @dataclass(frozen=True)
-class ConsumerOptions:
+class BufferOptions:
     """What the qudi configuration says about one buffer.
 
     Parameters
@@ -161,7 +177,7 @@ class ConsumerOptions:
             self._refuse('read_timeout', 'a finite number of seconds above 0, or null for no limit')
 
     @classmethod
-    def from_config(cls, name: str, config: Mapping[str, Any]) -> ConsumerOptions:
+    def from_config(cls, name: str, config: Mapping[str, Any]) -> BufferOptions:
         """Make the options of buffer `name` from what its configuration says.
 
         Raises
@@ -172,7 +188,7 @@ class ConsumerOptions:
         known = [field.name for field in fields(cls) if field.name != 'name']
         for option in config:
             if option not in known:
-                similar = difflib.get_close_matches(option, known, n=1)
+                similar = difflib.get_close_matches(str(option), known, n=1)
                 hint = (
                     f'did you mean "{similar[0]}"?' if similar else f'it knows {", ".join(known)}'
                 )
@@ -185,5 +201,9 @@ class ConsumerOptions:
 
 
 def _is_positive_number(value: object) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value > 0  # type: ignore[arg-type,operator]
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return 0 < float(value) < math.inf
+    except OverflowError:
+        return False

@@ -96,7 +96,8 @@ class InStreamSimulator(DataInStreamInterface):
 
     def on_deactivate(self):
         self.released.set()
-        self.stop_stream()
+        if self.module_state() == 'locked':
+            self.stop_stream()
 
     def _fails(self, fault):
         return fault in self.faults
@@ -160,6 +161,9 @@ class InStreamSimulator(DataInStreamInterface):
     def start_stream(self):
         if self._fails('raise in start'):
             raise OSError('simulator does not start')
+        if self._fails('start slowly'):
+            self.blocked = True
+            self.released.wait()
         with self._lock:
             self.module_state.lock()
             self.starts += 1
@@ -168,26 +172,32 @@ class InStreamSimulator(DataInStreamInterface):
         InStreamSimulator.running.add(self)
         if self._fails('stop itself in start'):
             self.stop_stream()
+        if self._fails('raise after start'):
+            raise OSError('simulator started in vain')
 
     def stop_stream(self):
         if self._fails('raise in stop'):
             raise OSError('simulator does not stop')
-        if self.module_state() == 'locked':
-            self.stops += 1
-            self.module_state.unlock()
+        assert self.module_state() == 'locked', 'stopped a simulator that does not stream'
+        self.stops += 1
         InStreamSimulator.running.discard(self)
+        self.module_state.unlock()
 
     @property
     def available_samples(self):
         self.polls.append(time.perf_counter())
         if self._fails('raise in available_samples'):
             raise OSError('simulator lost its cable')
-        if self.module_state() != 'locked':
+        if self.module_state() != 'locked' and not self._fails('idle when complete'):
             return 0
         with self._lock:
             if self._clocked and not self._fails('stall'):
                 elapsed = time.perf_counter() - self._started_at
                 self._produced = int(elapsed * self._settings[3])
+            if self._fails('idle when complete') and self._produced >= self._settings[2]:
+                self._produced = self._settings[2]
+                if self.module_state() == 'locked':
+                    self.stop_stream()
             return self._produced - self._taken
 
     def read_data_into_buffer(self, data_buffer, samples_per_channel, timestamp_buffer=None):
@@ -203,7 +213,8 @@ class InStreamSimulator(DataInStreamInterface):
             self.blocked = True
             self.released.wait()
             self.blocked = False
-        assert self.module_state() == 'locked', 'read from a simulator that does not stream'
+        is_complete = self._fails('idle when complete')
+        assert is_complete or self.module_state() == 'locked', 'read from an idle simulator'
         with self._lock:
             count = samples_per_channel
             assert 0 < count <= self._produced - self._taken, 'more was asked for than there is'
