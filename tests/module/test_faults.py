@@ -81,6 +81,8 @@ def test_a_start_that_fails_leaves_everything_idle(bench):
     with pytest.raises(OSError, match='does not start'):
         buffer.start_stream()
     assert buffer.module_state() == 'idle'
+    with pytest.raises(RuntimeError, match='"buffer1" is not streaming, call start_stream'):
+        buffer.read_data(1)
     bench.device.faults.clear()
     buffer.start_stream()
     bench.produce(5)

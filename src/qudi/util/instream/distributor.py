@@ -277,6 +277,7 @@ class StreamDistributor:
         try:
             self._hardware.start()
         except Exception:
+            member.consumer = None
             self._stop_hardware_quietly(member)
             raise
 
