@@ -111,25 +111,3 @@ def test_an_overflow_in_the_dummy_itself_is_a_fault_of_the_hardware(make_buffers
         buffer.read_data(128 + 1)
     assert isinstance(caught.value.__cause__, OverflowError)
     assert other.module_state() == 'idle'
-
-
-def test_200_kilosamples_a_second_arrive_without_a_gap(make_bench):
-    # The long run of this is in the soak tests; here it is 2 s of it, in everyday settings
-    bench = make_bench(channels=['a', 'b'], clocked=True)
-    buffers = [bench.qudi.add_buffer(name) for name in ('buffer1', 'buffer2')]  # 30 polls a second
-    for buffer in buffers:
-        buffer.configure(['a', 'b'], StreamingMode.CONTINUOUS, 2**20, 200_000)
-    for buffer in buffers:
-        buffer.start_stream()
-    skipped = buffers[1]._consumer.status.samples_received
-    read = 0
-    assert skipped == 0
-    while read < 400_000:
-        bench.assert_delivers(buffers[0], read, 10_000)
-        read += 10_000
-    first = int(buffers[1].read_single_point()[0][0]) // 16
-    assert first < 20_000
-    bench.assert_delivers(buffers[1], first + 1, 350_000)
-    for buffer in buffers:
-        assert buffer.status.samples_lost == 0
-        buffer.stop_stream()

@@ -166,7 +166,7 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     @property
     def status(self) -> StreamStatus | None:
-        """How this buffer's stream is doing; None before the first start."""
+        """How this buffer's stream is doing; None if it was not started since its `configure`."""
         consumer = self._distributor.consumer(self.module_name)
         return None if consumer is None else consumer.status
 
