@@ -95,9 +95,10 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     @property
     def _distributor(self) -> StreamDistributor:
-        if self._joined is None:
+        distributor = self._joined  # once, since a deactivation may come in between
+        if distributor is None:
             raise RuntimeError(f'"{self.module_name}" is not activated, activate it in qudi first')
-        return self._joined
+        return distributor
 
     @property
     def _settings(self) -> StreamSettings:
@@ -124,7 +125,8 @@ class DataInStreamBuffer(DataInStreamInterface):
                 self._state_lock.release()
 
     def _state_change_due(self) -> Callable[[], None] | None:
-        active = self._joined is not None and self.module_name in self._joined.active_names
+        distributor = self._joined
+        active = distributor is not None and self.module_name in distributor.active_names
         changes = {
             (True, 'idle'): self.module_state.lock,
             (False, 'locked'): self.module_state.unlock,
