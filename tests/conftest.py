@@ -66,6 +66,33 @@ class QudiHost(QtCore.QObject):
         )
         return self.activate(name)
 
+    def add_dummy(self, **options):
+        """Add qudi's InStreamDummy as the hardware module `streamer`."""
+        channels = {
+            'channel_names': ['APD', 'analog 1'],
+            'channel_units': ['Hz', 'V'],
+            'channel_signals': ['counts', 'sine'],
+        }
+        dummy = 'dummy.data_instream_dummy.InStreamDummy'
+        self.add('hardware', 'streamer', dummy, {**channels, **options})
+
+    def add_toolchain(self, number, buffer_options=None, **logic_options):
+        """Add bufferN, logicN on it and windowN on that."""
+        self.add_buffer(f'buffer{number}', **(buffer_options or {}))
+        self.add(
+            'logic',
+            f'logic{number}',
+            'time_series_reader_logic.TimeSeriesReaderLogic',
+            {'max_frame_rate': 30, **logic_options},
+            {'streamer': f'buffer{number}'},
+        )
+        self.add(
+            'gui',
+            f'window{number}',
+            'time_series.time_series_gui.TimeSeriesGui',
+            connect={'_time_series_logic_con': f'logic{number}'},
+        )
+
     def activate(self, name):
         """Activate a module and what it needs, return it."""
         self.module_manager.activate_module(name)

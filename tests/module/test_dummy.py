@@ -11,18 +11,7 @@ def make_buffers(qudi):
 
     def make(timing, dtype='float64', **options):
         signals = ['counts', 'counts' if dtype.startswith('int') else 'sine']
-        qudi.add(
-            'hardware',
-            'streamer',
-            'dummy.data_instream_dummy.InStreamDummy',
-            {
-                'channel_names': ['APD', 'analog 1'],
-                'channel_units': ['Hz', 'V'],
-                'channel_signals': signals,
-                'data_type': dtype,
-                'sample_timing': timing,
-            },
-        )
+        qudi.add_dummy(channel_signals=signals, data_type=dtype, sample_timing=timing)
         qudi.activate('streamer')
         options.setdefault('max_poll_rate', 200)
         return [qudi.add_buffer(f'buffer{i}', **options) for i in (1, 2)]
@@ -76,8 +65,8 @@ def test_channels_are_named_by_what_is_in_them(make_buffers):
     assert (counts > 100).all()
 
 
-def test_a_finite_acquisition_is_complete_and_stops_the_dummy(make_buffers, qudi):
-    buffers = make_buffers('CONSTANT')
+def test_a_finite_acquisition_is_complete_and_stops_the_dummy(make_buffers, qudi, wait_until):
+    buffers = make_buffers('CONSTANT', max_poll_rate=5)  # 200 ms to start them both
     for buffer in buffers:
         buffer.configure(['APD'], StreamingMode.FINITE, 700, 2000)
     for buffer in buffers:
@@ -87,11 +76,11 @@ def test_a_finite_acquisition_is_complete_and_stops_the_dummy(make_buffers, qudi
     for buffer in buffers:
         with pytest.raises(RuntimeError, match='all 700 samples were acquired'):
             buffer.read_data(1)
-    assert qudi['streamer'].module_state() == 'idle'
+    wait_until(lambda: qudi['streamer'].module_state() == 'idle', 'the dummy was stopped')
 
 
 def test_buffers_started_one_after_the_other_share_a_fast_finite_acquisition(make_buffers):
-    buffers = make_buffers('CONSTANT', max_poll_rate=30)
+    buffers = make_buffers('CONSTANT', max_poll_rate=5)  # 200 ms to start them both
     for buffer in buffers:
         buffer.configure(['APD'], StreamingMode.FINITE, 5000, 20_000)
     for _ in range(3):

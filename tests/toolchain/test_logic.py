@@ -10,12 +10,6 @@ from qtpy import QtCore
 
 from qudi.util.instream.demo_session import compare_recordings
 
-DUMMY = {
-    'channel_names': ['APD', 'analog 1'],
-    'channel_units': ['Hz', 'V'],
-    'channel_signals': ['counts', 'sine'],
-}
-
 
 class Recorder:
     """Keeps a copy of every frame that a logic has read."""
@@ -56,21 +50,9 @@ def toolchain(qudi):
     """Make a dummy and a logic on a buffer each; options are those of the buffers."""
 
     def make(*buffer_options, dummy=None, **logic_options):
-        qudi.add(
-            'hardware',
-            'streamer',
-            'dummy.data_instream_dummy.InStreamDummy',
-            {**DUMMY, **(dummy or {})},
-        )
+        qudi.add_dummy(**(dummy or {}))
         for number, options in enumerate(buffer_options, 1):
-            qudi.add_buffer(f'buffer{number}', **options)
-            qudi.add(
-                'logic',
-                f'logic{number}',
-                'time_series_reader_logic.TimeSeriesReaderLogic',
-                {'max_frame_rate': 30, **logic_options},
-                {'streamer': f'buffer{number}'},
-            )
+            qudi.add_toolchain(number, options, **logic_options)
 
     return make
 

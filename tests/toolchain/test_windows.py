@@ -10,32 +10,9 @@ from qtpy import QtCore, QtWidgets
 @pytest.fixture
 def windows(qudi):
     """Two windows, each on a logic on a buffer on the same dummy."""
-    qudi.add(
-        'hardware',
-        'streamer',
-        'dummy.data_instream_dummy.InStreamDummy',
-        {
-            'channel_names': ['APD', 'analog 1'],
-            'channel_units': ['Hz', 'V'],
-            'channel_signals': ['counts', 'sine'],
-        },
-    )
+    qudi.add_dummy()
     for number in (1, 2):
-        qudi.add_buffer(f'buffer{number}')
-        qudi.add(
-            'logic',
-            f'logic{number}',
-            'time_series_reader_logic.TimeSeriesReaderLogic',
-            {'max_frame_rate': 30},
-            {'streamer': f'buffer{number}'},
-        )
-        qudi.add(
-            'gui',
-            f'window{number}',
-            'time_series.time_series_gui.TimeSeriesGui',
-            {},
-            {'_time_series_logic_con': f'logic{number}'},
-        )
+        qudi.add_toolchain(number)
     return [qudi.activate(name) for name in ('window1', 'window2')]
 
 
