@@ -5,9 +5,10 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import threading
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 
 import pytest
 
@@ -172,13 +173,13 @@ def qudi(qapp):
 def wait_until(qtbot):
     """Wait for a condition while Qt's events are processed; says what it waited for in vain."""
 
-    def wait(condition, what, timeout=10.0):
+    def wait_for(condition, what, timeout=10.0):
         end = time.monotonic() + timeout
         while not condition():
             assert time.monotonic() < end, f'Waited {timeout:g} s in vain: {what}'
             qtbot.wait(5)
 
-    return wait
+    return wait_for
 
 
 @pytest.fixture
@@ -196,8 +197,24 @@ def bench(make_bench):
 @pytest.fixture
 def background():
     """Run calls in other threads; afterwards all must have returned."""
-    with ThreadPoolExecutor() as pool:
-        yield pool.submit
+    futures = []
+
+    def submit(function, *arguments):
+        future = Future()
+
+        def run():
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+        futures.append(future)
+        threading.Thread(target=run, daemon=True).start()  # a hanging call must not keep pytest
+        return future
+
+    yield submit
+    _, hanging = wait(futures, timeout=10)
+    assert not hanging, f'{len(hanging)} calls in other threads hang'
 
 
 @pytest.fixture
