@@ -448,7 +448,8 @@ def test_finite_delivers_exactly_what_was_asked_for_by_a_device_that_goes_on(ben
     configure(second, mode=StreamingMode.FINITE, size=60)
     first.start_stream()
     second.start_stream()
-    bench.device.produce(300)
+    bench.produce(30)
+    bench.device.produce(270)
     bench.assert_delivers(second, 0, 60)
     bench.assert_delivers(first, 0, 100)
     for buffer, count in ((first, 100), (second, 60)):

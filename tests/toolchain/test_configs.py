@@ -1,4 +1,4 @@
-"""Every configuration in config/ is valid for qudi, runs as it stands, and streams."""
+"""Every configuration that users may copy is valid for qudi, runs as it stands, and streams."""
 
 from pathlib import Path
 
@@ -9,48 +9,74 @@ from qudi.interface.data_instream_interface import SampleTiming
 # isort: split
 from qtpy import QtCore
 
-CONFIGS = sorted((Path(__file__).parents[2] / 'config').glob('*.cfg'))
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / 'config').glob('*.cfg'))
+
+
+@pytest.fixture
+def assert_streams(qudi, tmp_path, wait_until):
+    """Load a configuration file, start all its traces, and stop them again."""
+
+    def check(path):
+        configuration = Configuration()
+        configuration.load(str(path))
+        qudi.load({base: configuration[base] for base in ('hardware', 'logic', 'gui')})
+        for name in configuration['gui']:
+            qudi.activate(name)
+        logics = [qudi[name] for name in configuration['logic']]
+        frames = dict.fromkeys(configuration['logic'], 0)
+
+        def count(name):
+            frames[name] += 1
+
+        for logic in logics:
+            logic.sigNewRawData.connect(
+                lambda *_, name=logic.module_name: count(name),
+                QtCore.Qt.ConnectionType.DirectConnection,
+            )
+            tell(logic, 'start_reading')
+        wait_until(lambda: min(frames.values()) >= 3, f'each logic of {path.name} got frames')
+        buffers = [name for name in configuration['hardware'] if 'buffer' in name]
+        assert len(buffers) == len(logics) >= 2
+        for name in buffers:
+            assert qudi[name].status.samples_lost == 0
+        for logic in logics:
+            tell(logic, 'stop_reading')
+        for logic in logics:
+            wait_until(lambda it=logic: it.module_state() == 'idle', f'{logic.module_name} stopped')
+        return [qudi[name] for name in buffers]
+
+    return check
+
+
+def tell(logic, slot):
+    QtCore.QMetaObject.invokeMethod(logic, slot, QtCore.Qt.ConnectionType.QueuedConnection)
 
 
 def test_there_are_configurations():
-    assert {path.name for path in CONFIGS} >= {
-        'two_time_series.cfg',
-        'three_buffers.cfg',
-        'timestamps.cfg',
-    }
+    names = {path.stem for path in CONFIGS}
+    assert names >= {'two_time_series', 'three_buffers', 'timestamps'}
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_a_configuration_streams_in_all_its_windows(qudi, path, wait_until):
-    configuration = Configuration()
-    configuration.load(str(path))
-    qudi.load({base: configuration[base] for base in ('hardware', 'logic', 'gui')})
-    for name in configuration['startup_modules']:
-        qudi.activate(name)
-    logics = [qudi[name] for name in configuration['logic']]
-    frames = {logic.module_name: 0 for logic in logics}
+def test_a_configuration_streams_in_all_its_windows(assert_streams, path):
+    buffers = assert_streams(path)
+    timing = SampleTiming.TIMESTAMP if path.stem == 'timestamps' else SampleTiming.CONSTANT
+    assert {buffer.constraints.sample_timing for buffer in buffers} == {timing}
 
-    def count(name):
-        frames[name] += 1
 
-    for logic in logics:
-        logic.sigNewRawData.connect(
-            lambda *_, name=logic.module_name: count(name),
-            QtCore.Qt.ConnectionType.DirectConnection,
-        )
-        QtCore.QMetaObject.invokeMethod(
-            logic, 'start_reading', QtCore.Qt.ConnectionType.QueuedConnection
-        )
-    wait_until(lambda: min(frames.values()) >= 3, f'each logic of {path.name} got frames')
-    buffers = [name for name in configuration['hardware'] if 'buffer' in name]
-    assert len(buffers) == len(logics) >= 2
-    for name in buffers:
-        assert qudi[name].status.samples_lost == 0
-    if path.stem == 'timestamps':
-        assert qudi[buffers[0]].constraints.sample_timing is SampleTiming.TIMESTAMP
-    for logic in logics:
-        QtCore.QMetaObject.invokeMethod(
-            logic, 'stop_reading', QtCore.Qt.ConnectionType.QueuedConnection
-        )
-    for logic in logics:
-        wait_until(lambda it=logic: it.module_state() == 'idle', f'{logic.module_name} stopped')
+def test_the_entries_in_the_readme_stream_on_a_device_of_that_name(assert_streams, tmp_path):
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    entries = text.split('```yaml\n')[1].split('```')[0]
+    dummy = """hardware:
+    my_counter:
+        module.Class: 'dummy.data_instream_dummy.InStreamDummy'
+        options:
+            channel_names: ['APD']
+            channel_units: ['Hz']
+            channel_signals: ['counts']
+"""
+    assert entries.startswith('hardware:\n')
+    path = tmp_path / 'readme.cfg'
+    path.write_text(dummy + entries.removeprefix('hardware:\n'), encoding='utf-8')
+    assert_streams(path)
