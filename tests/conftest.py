@@ -174,9 +174,9 @@ def wait_until(qtbot):
     """Wait for a condition while Qt's events are processed; says what it waited for in vain."""
 
     def wait_for(condition, what, timeout=10.0):
-        end = time.monotonic() + timeout
+        end = time.perf_counter() + timeout
         while not condition():
-            assert time.monotonic() < end, f'Waited {timeout:g} s in vain: {what}'
+            assert time.perf_counter() < end, f'Waited {timeout:g} s in vain: {what}'
             qtbot.wait(5)
 
     return wait_for

@@ -173,7 +173,7 @@ def test_a_hanging_read_freezes_nobody_for_long(bench, background, monkeypatch, 
     bench.device.faults.add('block in read')
     bench.device.produce(5)
     wait_until(lambda: bench.device.blocked, 'the device hangs')
-    began = time.monotonic()
+    began = time.perf_counter()
     assert first.available_samples == 0
     assert first.sample_rate == 100
     with pytest.raises(RuntimeError, match='"buffer2" has stopped, but "streamer" has not: a call'):
@@ -183,7 +183,7 @@ def test_a_hanging_read_freezes_nobody_for_long(bench, background, monkeypatch, 
         second.start_stream()
     with pytest.raises(RuntimeError):
         first.stop_stream()
-    assert time.monotonic() - began < 5
+    assert time.perf_counter() - began < 5
     bench.device.faults.clear()
     bench.device.released.set()
     wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')

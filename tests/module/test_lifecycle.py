@@ -218,10 +218,10 @@ def test_a_slot_in_the_polling_thread_may_deactivate_a_buffer(bench, wait_until)
     buffer.module_state.sigStateChanged.connect(
         lambda _: bench.qudi.deactivate('buffer1'), QtCore.Qt.ConnectionType.DirectConnection
     )
-    began = time.monotonic()
+    began = time.perf_counter()
     bench.device.produce(20)  # overflows
     wait_until(lambda: buffer.module_state() == 'deactivated', 'the slot deactivated the buffer')
-    assert time.monotonic() - began < 5
+    assert time.perf_counter() - began < 5
     bench.assert_delivers(other, 0, 20)
     other.stop_stream()
 
@@ -254,12 +254,12 @@ def test_a_storm_of_calls_from_many_threads_ends_without_a_deadlock_or_a_gap(mak
     buffers = bench.buffers(4)
     for buffer in buffers:
         configure(buffer, size=100_000, rate=20_000)
-    end = time.monotonic() + 4
+    end = time.perf_counter() + 4
     problems = []
 
     def storm(seed):
         rng = random.Random(seed)
-        while time.monotonic() < end:
+        while time.perf_counter() < end:
             buffer = rng.choice(buffers)
             act = rng.choice(['start', 'stop', 'read', 'read', 'read', 'configure', 'look'])
             try:
@@ -283,7 +283,7 @@ def test_a_storm_of_calls_from_many_threads_ends_without_a_deadlock_or_a_gap(mak
     threads = [threading.Thread(target=storm, args=(seed,), daemon=True) for seed in range(8)]
     for thread in threads:
         thread.start()
-    while time.monotonic() < end:  # stop and look from the main thread too
+    while time.perf_counter() < end:  # stop and look from the main thread too
         buffers[0].stop_stream()
         time.sleep(0.05)
     for buffer in buffers:

@@ -42,10 +42,10 @@ def test_it_polls_in_one_thread_of_its_own_and_only_while_it_has_a_rate(make_pol
 
 def test_the_first_poll_comes_one_interval_after_the_start(make_poller, wait_until):
     times = []
-    poller = make_poller(lambda: times.append(time.monotonic()))
+    poller = make_poller(lambda: times.append(time.perf_counter()))
     for _ in range(3):
         times.clear()
-        began = time.monotonic()
+        began = time.perf_counter()
         poller.set_rate(5)
         wait_until(lambda: times, 'the first poll')
         assert 0.2 <= times[0] - began < 0.4
@@ -55,7 +55,7 @@ def test_the_first_poll_comes_one_interval_after_the_start(make_poller, wait_unt
 @pytest.mark.parametrize('rate', [1e-320, 1e-9, 0.001])
 def test_a_tiny_rate_costs_nothing_and_can_be_changed(make_poller, wait_until, rate):
     times = []
-    poller = make_poller(lambda: times.append(time.monotonic()))
+    poller = make_poller(lambda: times.append(time.perf_counter()))
     poller.set_rate(rate)
     used = time.process_time()
     time.sleep(0.3)

@@ -117,7 +117,7 @@ def test_no_property_waits_for_a_waiting_read(bench, background):
     first.start_stream()
     future = background(first.read_data, 10)
     bench.wait_for_reader(first)
-    began = time.monotonic()
+    began = time.perf_counter()
     for buffer in (first, second):
         assert buffer.available_samples == 0
         assert buffer.sample_rate == 100
@@ -126,7 +126,7 @@ def test_no_property_waits_for_a_waiting_read(bench, background):
         assert buffer.streaming_mode.name == 'CONTINUOUS'
         assert buffer.constraints.sample_rate.default == 100
     assert first.status.samples_unread == 0
-    assert time.monotonic() - began < 1
+    assert time.perf_counter() - began < 1
     first.stop_stream()
     assert isinstance(future.exception(5), RuntimeError)
 
@@ -177,9 +177,9 @@ def test_the_first_read_of_a_fast_stream_is_as_quick_as_later_ones(make_bench):
     for _ in range(5):
         buffer.start_stream()
         for _ in range(5):
-            began = time.monotonic()
+            began = time.perf_counter()
             buffer.read_data(1000)  # 10 ms
-            times.append(time.monotonic() - began)
+            times.append(time.perf_counter() - began)
         buffer.stop_stream()
     firsts, laters = times[::5], sorted(times)
     assert np.median(firsts) < 3 * np.median(laters), f'first reads {firsts}, all {laters}'

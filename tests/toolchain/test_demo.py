@@ -85,11 +85,11 @@ def test_ctrl_c_quits_qudi_cleanly():
         for line in process.stdout:
             if '1 s  stream_buffer2' in line:
                 break
-        began = time.monotonic()
+        began = time.perf_counter()
         process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert time.monotonic() - began < 15
+    assert time.perf_counter() - began < 15
     assert 'Interrupted, qudi quits' in rest
     assert 'Shutdown complete' in rest
     for word in BAD_WORDS:

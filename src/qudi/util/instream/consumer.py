@@ -99,7 +99,7 @@ class StreamConsumer:
         self._end: StreamEnd | None = None
         self._message = ''
         self._error: BaseException | None = None
-        self._received_at = time.monotonic()
+        self._received_at = time.perf_counter()
         self._awaited: list[int] = []  # how many unread samples each waiting read waits for
         # Guards everything above and is notified when a waiting read can go on. It is taken last
         # of all locks, and given back while a read waits.
@@ -129,7 +129,7 @@ class StreamConsumer:
                 samples[first:last, self._columns],
                 None if timestamps is None else timestamps[first:last],
             )
-            self._received_at = time.monotonic()
+            self._received_at = time.perf_counter()
             if self._received == self._samples_to_acquire:
                 self._finish(StreamEnd.FINISHED, f'all {self._received} samples were acquired')
             if self._awaited and len(self._ring) >= min(self._awaited):
@@ -335,7 +335,7 @@ class StreamConsumer:
 
         Raises as soon as it is clear that not all that it is `still_missing` will come.
         """
-        began = time.monotonic()
+        began = time.perf_counter()
         while True:
             is_short = len(self._ring) < still_missing
             if self.is_stopped or (self._end is not None and is_short):
@@ -351,7 +351,7 @@ class StreamConsumer:
             patience = None
             if self._silence_limit is not None:
                 last_sign = max(began, self._received_at)
-                patience = last_sign + self._silence_limit - time.monotonic()
+                patience = last_sign + self._silence_limit - time.perf_counter()
                 patience = min(patience, threading.TIMEOUT_MAX)
                 if patience <= 0:
                     raise TimeoutError(

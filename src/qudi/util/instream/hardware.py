@@ -77,25 +77,23 @@ class StreamHardware:
     def held(self) -> StreamSettings:
         """Return the request that it holds, or what it reports if others changed it since."""
         now = self.reported()
-        if (
-            self.applied is None
-            or self._reported is None
-            or not now.is_same_as(self._reported, self.rate_is_hint)
-        ):
+        is_as_left = self._reported is not None and now.is_same_as(
+            self._reported, self.rate_is_hint
+        )
+        if self.applied is None or not is_as_left:
             self.applied = self._reported = now
         return self.applied
 
     def configure(self, request: StreamSettings) -> None:
         """Configure it; its errors pass unchanged."""
-        self.applied = None  # in force again only if it accepts the request
         self._streamer.configure(
             active_channels=list(request.channels),
             streaming_mode=request.streaming_mode,
             channel_buffer_size=request.channel_buffer_size,
             sample_rate=request.sample_rate,
         )
-        self._reported = self.reported()
         self.applied = request
+        self._reported = self.reported()
 
     def start(self) -> None:
         """Start it; its errors pass unchanged.

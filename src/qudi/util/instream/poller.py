@@ -93,7 +93,7 @@ class _PollTimer(QtCore.QObject):
     @QtCore.Slot(object)
     def _set_rate(self, rate: float | None) -> None:
         if self._interval is None:
-            self._last_poll = time.monotonic()  # there is nothing to fetch yet
+            self._last_poll = time.perf_counter()  # there is nothing to fetch yet
         self._interval = None if rate is None else min(1 / rate, _LONGEST_INTERVAL)
         self._schedule()
 
@@ -101,7 +101,7 @@ class _PollTimer(QtCore.QObject):
     def _tick(self) -> None:
         if self._interval is None:
             return
-        now = time.monotonic()
+        now = time.perf_counter()  # time.monotonic counts in steps of 15 ms on Windows
         if now >= self._last_poll + self._interval:
             self._last_poll = now
             self._poll()
@@ -111,7 +111,7 @@ class _PollTimer(QtCore.QObject):
         if self._interval is None:
             self._timer.stop()
             return
-        delay = max(0.0, self._last_poll + self._interval - time.monotonic())
+        delay = max(0.0, self._last_poll + self._interval - time.perf_counter())
         # Rounded up: a timer of whole milliseconds must not beat the rate
         self._timer.start(math.ceil(delay * 1000))
 
