@@ -165,6 +165,26 @@ def test_a_buffer_deactivated_during_a_slow_start_does_not_stream(
     assert buffer.module_state() == 'deactivated'
 
 
+def test_a_stop_during_a_slow_start_is_obeyed(bench, background, wait_until):
+    (buffer,) = bench.buffers(1)
+    bench.device.faults.add('start slowly')
+    start = background(buffer.start_stream)
+    wait_until(lambda: bench.device.blocked, 'the device is about to start')
+    stopping = threading.Event()
+
+    def stop():
+        stopping.set()
+        buffer.stop_stream()
+
+    stop = background(stop)
+    stopping.wait(10)
+    time.sleep(0.1)  # until it waits for the start
+    bench.device.released.set()
+    start.result(10)
+    stop.result(10)
+    assert buffer.module_state() == bench.device.module_state() == 'idle'
+
+
 def test_buffers_come_and_go_while_another_one_starts_and_stops(bench, background):
     buffer = bench.buffer('buffer')
     for number in range(6):

@@ -259,7 +259,7 @@ class StreamDistributor:
         # Before the lock is there: a waiting read returns at once, whatever the hardware does
         member.stop_stream('it was stopped')
         with self._exclusive(f'"{member.name}" has stopped, but "{self.streamer_name}" has not'):
-            member.stop_stream('it was stopped')  # it may have been started in between
+            member.stop_stream('it was stopped')  # it may have started meanwhile
             self._retire()
             if self._unstopped_by is member:
                 self._stop_hardware(member)
