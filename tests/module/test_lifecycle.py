@@ -165,11 +165,14 @@ def test_a_buffer_deactivated_during_a_slow_start_does_not_stream(
     assert buffer.module_state() == 'deactivated'
 
 
-def test_a_stop_during_a_slow_start_is_obeyed(bench, background, wait_until):
-    (buffer,) = bench.buffers(1)
-    bench.device.faults.add('start slowly')
+@pytest.mark.parametrize('slow', ['configure slowly', 'start slowly'])
+def test_a_stop_during_a_slow_start_is_obeyed(bench, background, wait_until, slow):
+    buffer, other = bench.buffers(2)
+    configure(buffer, rate=10)
+    configure(other, rate=20)
+    bench.device.faults.add(slow)
     start = background(buffer.start_stream)
-    wait_until(lambda: bench.device.blocked, 'the device is about to start')
+    wait_until(lambda: bench.device.blocked, 'the device takes its time')
     stopping = threading.Event()
 
     def stop():

@@ -81,7 +81,7 @@ class InStreamSimulator(DataInStreamInterface):
         # What is wrong with the device: any of the words that `_fails` is asked for below
         self.faults = set()
         self.blocked = False
-        self.released = threading.Event()  # ends 'block in read'
+        self.released = threading.Event()  # ends a call that hangs
 
     def on_activate(self):
         self._constraints = DataInStreamConstraints(
@@ -101,6 +101,11 @@ class InStreamSimulator(DataInStreamInterface):
 
     def _fails(self, fault):
         return fault in self.faults
+
+    def _hang(self):
+        self.blocked = True
+        self.released.wait()
+        self.blocked = False
 
     # ---------------------------------------------------------------- for the test
 
@@ -144,6 +149,8 @@ class InStreamSimulator(DataInStreamInterface):
     def configure(self, active_channels, streaming_mode, channel_buffer_size, sample_rate):
         if self.module_state() == 'locked':
             raise RuntimeError('simulator runs, configure refused')
+        if self._fails('configure slowly'):
+            self._hang()
         unknown = set(active_channels) - set(self._channels)
         if unknown:
             raise ValueError(f'simulator has no channels {unknown}')
@@ -162,8 +169,7 @@ class InStreamSimulator(DataInStreamInterface):
         if self._fails('raise in start'):
             raise OSError('simulator does not start')
         if self._fails('start slowly'):
-            self.blocked = True
-            self.released.wait()
+            self._hang()
         with self._lock:
             self.module_state.lock()
             self.starts += 1
@@ -210,9 +216,7 @@ class InStreamSimulator(DataInStreamInterface):
             self.stop_stream()
             return
         if self._fails('block in read'):
-            self.blocked = True
-            self.released.wait()
-            self.blocked = False
+            self._hang()
         is_complete = self._fails('idle when complete')
         assert is_complete or self.module_state() == 'locked', 'read from an idle simulator'
         with self._lock:
