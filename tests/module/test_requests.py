@@ -300,6 +300,16 @@ def test_a_rounded_rate_passed_back_again_and_again_does_not_drift(bench):
     second.stop_stream()
 
 
+def test_a_rate_that_was_shown_before_the_last_configure_is_taken_as_it_is(bench):
+    bench.device.faults.add('round rate')
+    (buffer,) = bench.buffers(1)
+    configure(buffer, rate=33.4)
+    assert buffer.sample_rate == 33.0
+    configure(buffer, rate=50)
+    configure(buffer, rate=33.0)
+    assert bench.device.configure_calls[-1][3] == 33.0
+
+
 def test_the_live_rate_is_not_reported_for_another_request(bench):
     first, second = bench.buffers(2)
     configure(first, rate=10)
