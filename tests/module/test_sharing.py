@@ -7,6 +7,8 @@ from qudi.hardware.instream_simulator import InStreamSimulator
 
 from bench import configure
 from conftest import running_threads
+from qudi.util.instream import registry
+from qudi.util.instream.consumer import StreamEnd
 
 
 def test_every_buffer_gets_the_whole_stream_at_its_own_pace(bench):
@@ -48,6 +50,28 @@ def test_module_state_tells_whether_a_buffer_streams(bench):
     assert (first.module_state(), second.module_state()) == ('locked', 'idle')
     first.stop_stream()
     assert first.module_state() == 'idle'
+
+
+def test_module_state_is_idle_when_a_stop_returns_even_if_the_poller_was_first(bench, wait_until):
+    (buffer,) = bench.buffers(1)
+    (distributor,) = registry.distributors()
+    member = distributor._members['buffer1']
+    tell_changed = member.tell_changed
+    told = threading.Event()
+
+    def tell_late():
+        if threading.current_thread() is not threading.main_thread():
+            told.wait(10)
+        tell_changed()
+
+    buffer.start_stream()
+    member.tell_changed = tell_late
+    buffer._consumer.end(StreamEnd.STOPPED, 'it was stopped')  # as the first step of a stop does
+    wait_until(lambda: not distributor.active_names, 'the poller let go of the buffer')
+    assert buffer.module_state() == 'locked', 'the poller told it already, this proves nothing'
+    buffer.stop_stream()
+    assert buffer.module_state() == 'idle'
+    told.set()
 
 
 def test_a_late_buffer_gets_the_stream_from_its_start_on(bench):

@@ -261,6 +261,8 @@ class StreamDistributor:
         with self._exclusive(f'"{member.name}" has stopped, but "{self.streamer_name}" has not'):
             member.stop_stream('it was stopped')  # it may have started meanwhile
             self._retire()
+            # The poller may have retired it, and be about to tell it: true when this returns
+            self._changed.append(member)
             if self._unstopped_by is member:
                 self._stop_hardware(member)
 
