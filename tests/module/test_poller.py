@@ -65,6 +65,19 @@ def test_a_tiny_rate_costs_nothing_and_can_be_changed(make_poller, wait_until, r
     wait_until(lambda: times, 'a poll at the new rate')
 
 
+@pytest.mark.qt_no_exception_capture
+def test_polls_go_on_after_one_that_raised(make_poller, wait_until):
+    polls = []
+
+    def poll():
+        polls.append(len(polls))
+        if len(polls) == 1:
+            raise ValueError('the first poll fails')
+
+    make_poller(poll).set_rate(1000)
+    wait_until(lambda: len(polls) > 3, 'more polls came')
+
+
 def test_it_can_be_closed_from_its_own_thread(make_poller, wait_until):
     results = []
     poller = make_poller(lambda: results.append(poller.close()))

@@ -33,7 +33,7 @@ class StreamPoller:
     name : str
         Name of the thread.
     poll : callable
-        Called without arguments; must not raise.
+        Called without arguments. What it raises is printed by Qt, and the polls go on.
     """
 
     def __init__(self, name: str, poll: Callable[[], None]) -> None:
@@ -102,10 +102,12 @@ class _PollTimer(QtCore.QObject):
         if self._interval is None:
             return
         now = time.perf_counter()  # time.monotonic counts in steps of 15 ms on Windows
-        if now >= self._last_poll + self._interval:
-            self._last_poll = now
-            self._poll()
-        self._schedule()
+        try:
+            if now >= self._last_poll + self._interval:
+                self._last_poll = now
+                self._poll()
+        finally:
+            self._schedule()  # whatever happened, the next poll must come
 
     def _schedule(self) -> None:
         if self._interval is None:

@@ -40,13 +40,7 @@ def acquire(streamer: Any) -> StreamDistributor:
 
 
 def release(distributor: StreamDistributor) -> None:
-    """Give a distributor back; the last user closes it.
-
-    Raises
-    ------
-    KeyError
-        If nobody uses it.
-    """
+    """Give a distributor back; the last user closes it."""
     with _lock:
         uuid = next(key for key, value in _distributors.items() if value is distributor)
         _users[uuid] -= 1
