@@ -38,6 +38,7 @@ class StreamHardware:
         self.applied: StreamSettings | None = None
         self._reported: StreamSettings | None = None
         self.samples_taken = 0  # since its start
+        self._buffer_size = 0  # samples per channel that it holds at most, since its start
         self._staging = np.empty((0, 1))
         self._staging_timestamps: np.ndarray | None = None
 
@@ -109,6 +110,7 @@ class StreamHardware:
         self._staging = np.empty((rows, channel_count), dtype=dtype)
         self._staging_timestamps = np.empty(rows) if self.has_timestamps else None
         self.samples_taken = 0
+        self._buffer_size = int(netobtain(self._streamer.channel_buffer_size))
         self._streamer.start_stream()
         self._check_running()
 
@@ -141,8 +143,7 @@ class StreamHardware:
         if not is_running and not is_complete:
             self._check_running()
         # Some devices break when they are asked for more than they have
-        size = int(netobtain(self._streamer.channel_buffer_size))
-        rest = int(min(available, size, limit))
+        rest = int(min(available, self._buffer_size, limit))
         while rest > 0:
             count = min(rest, len(self._staging))
             samples = self._staging[:count]
