@@ -1,58 +1,10 @@
-"""A hardware that fails ends all streams and says so; nothing of a bad read is delivered."""
+"""Faults beyond the table: starts and stops that fail, hanging calls, two faults at once."""
 
 import time
 
 import pytest
 
 from bench import configure
-
-FAULTS = ['raise in available_samples', 'raise in read', 'rubbish', 'stopped by somebody else']
-
-
-def strike(bench, fault):
-    if fault == 'stopped by somebody else':
-        bench.device.stop_stream()
-    else:
-        bench.device.faults.add(fault)
-        bench.device.produce(50)
-
-
-@pytest.mark.parametrize('count', [1, 3])
-@pytest.mark.parametrize('waiting', [True, False])
-@pytest.mark.parametrize('allow_overwrite', [True, False])
-@pytest.mark.parametrize('fault', FAULTS)
-def test_a_fault_reaches_every_consumer(
-    bench, background, wait_until, fault, waiting, allow_overwrite, count
-):
-    buffers = bench.buffers(count, allow_overwrite=allow_overwrite)
-    for buffer in buffers:
-        buffer.start_stream()
-    bench.produce(20)
-    futures = [background(buffer.read_data, 100) for buffer in buffers if waiting]
-    if waiting:
-        for buffer in buffers:
-            bench.wait_for_reader(buffer)
-    strike(bench, fault)
-    for future in futures:
-        error = future.exception(5)
-        assert isinstance(error, RuntimeError)
-        assert error.__cause__ is not None, 'the cause in the hardware is not chained'
-    wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped')
-    for buffer in buffers:
-        wait_until(lambda b=buffer: b.module_state() == 'idle', 'the buffer counts as inactive')
-        assert buffer.status.state == 'fault'
-        bench.assert_delivers(buffer, 0, 20)  # what came before the fault stays readable
-        with pytest.raises(RuntimeError, match=f'"{buffer.module_name}" has ended: the hardware f'):
-            buffer.read_data(1)
-        with pytest.raises(RuntimeError, match='the hardware failed'):
-            buffer.read_data()
-    bench.device.faults.clear()
-    for buffer in buffers:
-        buffer.start_stream()
-    bench.produce(10)
-    for buffer in buffers:
-        bench.assert_delivers(buffer, 0, 10)
-        buffer.stop_stream()
 
 
 def test_a_fault_of_one_device_leaves_another_one_alone(bench, qudi, wait_until):
@@ -68,7 +20,8 @@ def test_a_fault_of_one_device_leaves_another_one_alone(bench, qudi, wait_until)
     (buffer,) = bench.buffers(1)
     buffer.start_stream()
     healthy.start_stream()
-    strike(bench, 'raise in read')
+    bench.device.faults.add('raise in read')
+    bench.device.produce(5)
     wait_until(lambda: buffer.module_state() == 'idle', 'the fault was noticed')
     qudi['healthy'].produce(50)
     bench.assert_delivers(healthy, 0, 50)
@@ -188,6 +141,23 @@ def test_a_hanging_read_freezes_nobody_for_long(bench, background, monkeypatch, 
     bench.device.released.set()
     wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')
     wait_until(lambda: first.module_state() == second.module_state() == 'idle', 'both idle')
+
+
+def test_a_hanging_device_costs_its_patience_once_for_all_buffers(bench, wait_until, monkeypatch):
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 1.0)
+    buffers = bench.buffers(5)
+    for buffer in buffers:
+        buffer.start_stream()
+    bench.device.faults.add('block in read')
+    bench.device.produce(5)
+    wait_until(lambda: bench.device.blocked, 'the device hangs')
+    began = time.perf_counter()
+    for buffer in buffers:
+        with pytest.raises(RuntimeError, match='has not returned for 1 s'):
+            buffer.stop_stream()
+    assert time.perf_counter() - began < 3, 'each buffer waits anew'
+    bench.device.released.set()
+    wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')
 
 
 def test_a_device_that_stalls_and_recovers_goes_on(make_bench):

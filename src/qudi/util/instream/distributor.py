@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +23,8 @@ __all__ = ['StreamDistributor']
 
 _log = get_logger(__name__)
 
-# How long start, stop and configure wait for a hardware call in progress (s). Such a call takes
-# milliseconds; one that takes this long hangs, and a window should not freeze for longer.
+# How long a hardware call may take until start, stop and configure stop waiting for it (s). It
+# takes milliseconds; one that takes this long hangs, and a window should not freeze for longer.
 _PATIENCE = 5.0
 
 
@@ -79,6 +81,7 @@ class StreamDistributor:
         # taken before a consumer's lock and never held while waiting for samples, for a thread or
         # for the registry, nor while anybody is told anything.
         self._lock = threading.Lock()
+        self._held_since = math.inf  # by perf_counter; changed under the lock, read without
         self._poller = StreamPoller(f'instream-{self._hardware.name}', self._poll)
 
     def attach(self, options: BufferOptions, tell_changed: Callable[[], None]) -> None:
@@ -403,18 +406,26 @@ class StreamDistributor:
 
         With a consequence to name, give up when the hardware hangs.
         """
-        if not self._lock.acquire(timeout=_PATIENCE if consequence else -1):
-            raise RuntimeError(
-                f'{consequence}: a call of the hardware module "{self.streamer_name}" has not '
-                f'returned for {_PATIENCE:g} s. Check the connection to the device'
-            )
+        while not self._lock.acquire(timeout=self._patience_left if consequence else -1):
+            if self._patience_left == 0:
+                raise RuntimeError(
+                    f'{consequence}: a call of the hardware module "{self.streamer_name}" has not '
+                    f'returned for {_PATIENCE:g} s. Check the connection to the device'
+                )
+        self._held_since = time.perf_counter()
         try:
             yield
         finally:
             changed, self._changed = self._changed, []
+            self._held_since = math.inf
             self._lock.release()
             for member in changed:
                 member.tell_changed()
+
+    @property
+    def _patience_left(self) -> float:
+        """Seconds until the call in progress counts as hanging, whoever waits for it since when."""
+        return max(0.0, min(_PATIENCE, self._held_since + _PATIENCE - time.perf_counter()))
 
     # ---------------------------------------------------------------- polling
 

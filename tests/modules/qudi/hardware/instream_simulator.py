@@ -69,6 +69,7 @@ class InStreamSimulator(DataInStreamInterface):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._lock = threading.Lock()
+        self._first = 0  # index of the first sample since the start
         self._taken = 0
         self._produced = 0
         self._started_at = 0.0
@@ -160,6 +161,8 @@ class InStreamSimulator(DataInStreamInterface):
             raise ValueError('simulator has one channel only')
         # In the device's own order, whatever was asked for
         channels = [channel for channel in self._channels if channel in active_channels]
+        if self._fails('reverse channels'):
+            channels.reverse()
         if self._fails('ignore channels'):
             channels = self._settings[0]
         self._settings = (channels, StreamingMode(streaming_mode), channel_buffer_size, sample_rate)
@@ -173,7 +176,8 @@ class InStreamSimulator(DataInStreamInterface):
         with self._lock:
             self.module_state.lock()
             self.starts += 1
-            self._taken = self._produced = 0
+            self._first = self._produced if self._fails('count on') else 0
+            self._taken = self._produced = self._first
             self._started_at = time.perf_counter()
         InStreamSimulator.running.add(self)
         if self._fails('stop itself in start'):
@@ -199,12 +203,15 @@ class InStreamSimulator(DataInStreamInterface):
         with self._lock:
             if self._clocked and not self._fails('stall'):
                 elapsed = time.perf_counter() - self._started_at
-                self._produced = int(elapsed * self._settings[3])
+                self._produced = self._first + int(elapsed * self._settings[3])
             if self._fails('idle when complete') and self._produced >= self._settings[2]:
                 self._produced = self._settings[2]
                 if self.module_state() == 'locked':
                     self.stop_stream()
-            return self._produced - self._taken
+            waiting = self._produced - self._taken
+            if self._fails('overflow') and waiting > self._settings[2]:
+                raise OverflowError(f'simulator has room for {self._settings[2]} samples only')
+            return waiting
 
     def read_data_into_buffer(self, data_buffer, samples_per_channel, timestamp_buffer=None):
         self.reader_threads.add(threading.get_ident())

@@ -1,0 +1,69 @@
+"""Run qudi with streaming buffers, quit, and tell what is left. A process for test_quit.py.
+
+python quit_qudi.py CONFIG [waiting] [windows] [hanging]
+"""
+
+import gc
+import sys
+import threading
+
+from qudi.core.application import Qudi
+
+# isort: split
+from qtpy import QtCore, QtWidgets
+
+config, *words = sys.argv[1:]
+application = (QtWidgets.QApplication if 'windows' in words else QtCore.QCoreApplication)([])
+qudi = Qudi(no_gui='windows' not in words, config_file=config)
+reads = []
+streamers = []
+
+
+def module(name):
+    return qudi.module_manager[name].instance
+
+
+def read_on(buffer):
+    reads.append(buffer)
+    try:
+        buffer.read_data(buffer.channel_buffer_size)  # more than will come
+    except RuntimeError as error:
+        print('read ended:', error)
+
+
+def start():
+    names = [name for name in qudi.module_manager.module_names if 'buffer' in name]
+    streamers.append(module('streamer'))
+    for name in names:
+        if 'windows' in words:
+            module(name.replace('buffer', 'logic')).start_reading()
+        else:
+            module(name).start_stream()
+        if 'waiting' in words:
+            threading.Thread(target=read_on, args=(module(name),)).start()
+    if 'hanging' in words:
+        streamers[0].faults.add('block in read')
+    QtCore.QTimer.singleShot(1000, lambda: finish(names))
+
+
+def finish(names):
+    states = [module(name).module_state() for name in names]
+    print('streaming:', states.count('locked'), 'waiting:', len(reads))
+    if 'hanging' in words:
+        print('hanging:', streamers[0].blocked)
+    qudi.quit()
+
+
+QtCore.QTimer.singleShot(0, start)
+try:
+    qudi.run()
+except SystemExit as leave:
+    print('exit code:', leave.code)
+gc.collect()
+things = [thing for thing in gc.get_objects() if issubclass(type(thing), QtCore.QThread)]
+main = QtCore.QThread.currentThread()
+print('running threads:', [t.objectName() for t in things if t is not main and t.isRunning()])
+for thread in threading.enumerate():
+    if thread is not threading.current_thread() and not thread.daemon:
+        thread.join(5)
+print('device:', streamers[0].module_state(), streamers[0].starts, streamers[0].stops)

@@ -1,0 +1,105 @@
+"""Real qudi quits while buffers stream: exit code 0, no complaint of Qt, no thread, device off."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from qudi.util.yaml import yaml_dump
+
+PROGRAM = Path(__file__).with_name('quit_qudi.py')
+STRICT, OVERWRITING = {'allow_overwrite': False}, {'allow_overwrite': True}
+
+
+def quit_qudi(directory, options, *words):
+    """Run qudi with a buffer for each of these options until it quits, return what it printed."""
+    names = [f'buffer{number}' for number in range(1, len(options) + 1)]
+    hardware = {
+        name: {
+            'module.Class': 'interfuse.instream_buffer.DataInStreamBuffer',
+            'options': {'read_timeout': None, **option},
+            'connect': {'streamer': 'streamer'},
+        }
+        for name, option in zip(names, options, strict=True)
+    }
+    logic = {
+        name.replace('buffer', 'logic'): {
+            'module.Class': 'time_series_reader_logic.TimeSeriesReaderLogic',
+            'connect': {'streamer': name},
+        }
+        for name in names
+    }
+    gui = {
+        name.replace('buffer', 'window'): {
+            'module.Class': 'time_series.time_series_gui.TimeSeriesGui',
+            'connect': {'_time_series_logic_con': name.replace('buffer', 'logic')},
+        }
+        for name in names
+    }
+    hardware['streamer'] = {
+        'module.Class': 'instream_simulator.InStreamSimulator',
+        'options': {'clocked': True},
+    }
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    config = {
+        'global': {
+            'startup_modules': list(gui) if 'windows' in words else names,
+            'namespace_server_port': port,
+            'hide_manager_window': True,
+        },
+        'hardware': hardware,
+        'logic': logic,
+        'gui': gui,
+    }
+    yaml_dump(str(directory / 'quit.cfg'), config)
+    result = subprocess.run(
+        [sys.executable, str(PROGRAM), str(directory / 'quit.cfg'), *words],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    text = result.stdout + result.stderr
+    assert result.returncode == 0, text
+    assert 'exit code: 0' in text, text
+    assert 'running threads: []' in text, text
+    for complaint in ('QThread', 'QObject', 'QTimer', 'Destroyed', 'Segmentation'):
+        assert complaint not in text, text
+    return text
+
+
+@pytest.mark.parametrize(
+    ('options', 'waiting'),
+    [
+        ([STRICT], True),
+        ([OVERWRITING], False),
+        ([STRICT] * 3, False),
+        ([OVERWRITING] * 3, True),
+    ],
+    ids=['1-strict-waiting', '1-overwriting', '3-strict', '3-overwriting-waiting'],
+)
+def test_qudi_quits_cleanly_while_buffers_stream(tmp_path, options, waiting):
+    text = quit_qudi(tmp_path, options, *['waiting'] * waiting)
+    count = len(options)
+    assert f'streaming: {count} waiting: {count * waiting}' in text, text
+    assert text.count('has ended: it was stopped') == count * waiting, text
+    assert 'device: deactivated 1 1' in text, 'the device was left running\n' + text
+    assert 'Traceback' not in text, text
+
+
+def test_qudi_quits_cleanly_while_windows_show_streams(tmp_path):
+    text = quit_qudi(tmp_path, [STRICT, OVERWRITING], 'windows')
+    assert 'streaming: 2' in text, text
+    assert 'device: deactivated 1 1' in text, 'the device was left running\n' + text
+    assert 'Traceback' not in text, text
+
+
+def test_qudi_quits_although_the_device_hangs(tmp_path):
+    text = quit_qudi(tmp_path, [STRICT] * 3, 'hanging')
+    assert 'hanging: True' in text, text
+    assert '"buffer3" has stopped, but "streamer" has not' in text, text
