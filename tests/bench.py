@@ -6,6 +6,8 @@ import numpy as np
 from qudi.hardware.instream_simulator import foretold_samples, foretold_timestamps
 from qudi.interface.data_instream_interface import SampleTiming, StreamingMode
 
+from qudi.util.instream import registry
+
 
 class Bench:
     """A simulated device with buffers on it."""
@@ -34,6 +36,14 @@ class Bench:
         target = self.device._produced + count
         self.device.produce(count)
         self._wait_until(lambda: self.device.taken == target, f'the buffers took {count} samples')
+        self.let_poll_finish()
+
+    @staticmethod
+    def let_poll_finish():
+        """Wait until the poll that took the last samples has handed them out."""
+        for distributor in registry.distributors():
+            with distributor._lock:
+                pass
 
     def assert_delivers(self, buffer, first, count):
         """Read and compare with what the device made from sample `first` on."""

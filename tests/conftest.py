@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
+import sys
 import threading
 import time
 import weakref
@@ -23,6 +24,7 @@ from qtpy import QtCore
 
 from bench import Bench
 from qudi.util.instream import registry
+from qudi.util.instream.poller import _PollTimer
 
 faulthandler.enable()
 
@@ -132,6 +134,25 @@ def home(tmp_path, monkeypatch):
     for variable in ('HOME', 'USERPROFILE', 'APPDATA'):
         monkeypatch.setenv(variable, str(path))
     return path
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _coverage_of_the_polling_thread():
+    """A tool that traces Python's threads does not know of Qt's: trace each slot called there."""
+    tracers = {}
+
+    def traced(slot):
+        def call(self, *arguments):
+            thread = threading.get_ident()
+            sys.settrace(tracers.get(thread) or threading.gettrace())
+            slot(self, *arguments)
+            tracers[thread] = sys.gettrace()
+
+        return call
+
+    if threading.gettrace():
+        for name in ('_set_rate', '_tick', '_quit'):
+            setattr(_PollTimer, name, traced(getattr(_PollTimer, name)))
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -1,10 +1,12 @@
 """Faults beyond the table: starts and stops that fail, hanging calls, two faults at once."""
 
+import math
 import time
 
 import pytest
 
 from bench import configure
+from qudi.util.instream import registry
 
 
 def test_a_fault_of_one_device_leaves_another_one_alone(bench, qudi, wait_until):
@@ -49,6 +51,32 @@ def test_a_device_that_runs_although_its_start_failed_is_stopped(bench):
     with pytest.raises(OSError, match='started in vain'):
         buffer.start_stream()
     assert bench.device.module_state() == buffer.module_state() == 'idle'
+
+
+def test_a_start_and_the_stop_after_it_may_both_fail(bench):
+    (buffer,) = bench.buffers(1)
+    bench.device.faults |= {'raise after start', 'raise in stop'}
+    with pytest.raises(OSError, match='started in vain'):
+        buffer.start_stream()
+    assert buffer.module_state() == 'idle'
+    bench.device.faults.clear()
+    buffer.start_stream()
+    assert (bench.device.starts, bench.device.stops) == (2, 1), 'the first start was not made good'
+    buffer.stop_stream()
+
+
+def test_a_device_that_cannot_be_configured_at_the_start_says_so(bench):
+    first, second = bench.buffers(2)
+    configure(first, rate=10)
+    configure(second, rate=20)
+    bench.device.faults.add('raise in configure')
+    with pytest.raises(OSError, match='lost its cable'):
+        first.start_stream()
+    assert bench.device.module_state() == first.module_state() == 'idle'
+    second.start_stream()
+    bench.produce(5)
+    bench.assert_delivers(second, 0, 5)
+    second.stop_stream()
 
 
 def test_a_device_that_does_not_run_after_its_start_is_a_failed_start(bench):
@@ -158,6 +186,25 @@ def test_a_hanging_device_costs_its_patience_once_for_all_buffers(bench, wait_un
     assert time.perf_counter() - began < 3, 'each buffer waits anew'
     bench.device.released.set()
     wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')
+
+
+def test_a_stop_waits_on_when_another_call_follows_the_one_it_waited_for(
+    bench, background, monkeypatch, qtbot
+):
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.4)
+    buffer = bench.buffer('buffer', max_poll_rate=1e-3)
+    buffer.start_stream()
+    (distributor,) = registry.distributors()
+    with distributor._lock:
+        distributor._held_since = time.perf_counter()
+        stop = background(buffer.stop_stream)
+        qtbot.wait(200)
+        distributor._held_since = time.perf_counter()  # as if somebody else had been quicker
+        qtbot.wait(300)
+        assert not stop.done(), 'it gave up although no call took too long'
+        distributor._held_since = math.inf
+    stop.result(5)
+    assert bench.device.module_state() == 'idle'
 
 
 def test_a_device_that_stalls_and_recovers_goes_on(make_bench):

@@ -36,6 +36,28 @@ def test_all_buffers_of_a_device_share_one_distributor(bench):
     assert registry.distributors() == []
 
 
+def test_buffers_that_are_activated_at_once_share_one_distributor(bench, background):
+    asked, answer = threading.Semaphore(0), threading.Event()
+
+    class Streamer:
+        module_uuid, module_name = bench.device.module_uuid, 'streamer'
+
+        @property
+        def constraints(self):
+            asked.release()
+            answer.wait(10)
+            return bench.device.constraints
+
+    futures = [background(registry.acquire, Streamer()) for _ in range(2)]
+    assert asked.acquire(timeout=10)
+    asked.acquire(timeout=0.2)  # nobody else asks, or a second distributor is being made
+    answer.set()
+    first, second = (future.result(10) for future in futures)
+    for distributor in (first, second):
+        registry.release(distributor)
+    assert first is second
+
+
 @pytest.mark.parametrize('running', [True, False])
 def test_reloading_a_buffer_leaves_the_others_streaming(bench, running):
     first, second = bench.buffers(2)
@@ -76,6 +98,15 @@ def test_a_deactivated_buffer_says_that_it_is(bench):
     for use in (buffer.start_stream, lambda: buffer.sample_rate, lambda: buffer.read_data(1)):
         with pytest.raises(RuntimeError, match='"buffer1" is not activated, activate it in qudi'):
             use()
+
+
+def test_a_call_that_was_late_for_a_deactivation_says_so(bench):
+    first, _ = bench.buffers(2)
+    distributor = first._distributor
+    bench.qudi.deactivate('buffer1')
+    for call in (distributor.consumer, distributor.start, distributor.settings):
+        with pytest.raises(RuntimeError, match='"buffer1" is not activated, activate it in qudi'):
+            call('buffer1')
 
 
 def test_deactivating_the_device_under_running_buffers_can_be_undone(bench):

@@ -194,6 +194,7 @@ class BufferMachine(RuleBasedStateMachine):
             lambda: self.device.taken == self.made or self.device.module_state() == 'idle',
             f'the buffers took {count} samples',
         )
+        self.bench.let_poll_finish()
 
     @precondition(lambda self: self.active)
     @rule(fault=st.sampled_from(FAULTS))
@@ -295,7 +296,7 @@ def test_buffers_behave_as_a_simple_model_whatever_is_called(qapp, wait_until):
     run_state_machine_as_test(
         lambda: BufferMachine(wait_until),
         settings=settings(
-            max_examples=120,
+            max_examples=80,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),

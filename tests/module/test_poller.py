@@ -65,6 +65,18 @@ def test_a_tiny_rate_costs_nothing_and_can_be_changed(make_poller, wait_until, r
     wait_until(lambda: times, 'a poll at the new rate')
 
 
+def test_a_timer_that_fires_too_early_does_not_poll(qapp):
+    polls = []
+    timer = poller_module._PollTimer(lambda: polls.append(time.perf_counter()))
+    timer._set_rate(1.0)
+    timer._tick()
+    assert polls == []
+    assert timer._timer.isActive(), 'the poll that is due later was forgotten'
+    timer._set_rate(None)
+    timer._tick()
+    assert polls == []
+
+
 @pytest.mark.qt_no_exception_capture
 def test_polls_go_on_after_one_that_raised(make_poller, wait_until):
     polls = []

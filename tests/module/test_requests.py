@@ -402,6 +402,21 @@ def test_a_request_that_the_device_refused_is_not_taken_for_what_it_holds(bench)
     first.stop_stream()
 
 
+@pytest.mark.parametrize('count', [1, 3])
+def test_each_buffer_has_its_own_order_of_channels_whatever_the_device_has(bench, count):
+    bench.device.faults.add('reverse channels')
+    buffers = bench.buffers(count)
+    for buffer, channels in zip(buffers, (['a', 'c', 'b'], ['c', 'a'], ['b', 'c']), strict=False):
+        configure(buffer, channels)
+    for buffer in buffers:
+        buffer.start_stream()
+    assert bench.device.active_channels == ['c', 'b', 'a']
+    bench.produce(50)
+    for buffer in buffers:
+        bench.assert_delivers(buffer, 0, 50)
+        buffer.stop_stream()
+
+
 @pytest.mark.parametrize('rate', [0, -5, float('nan'), float('inf')])
 def test_a_rate_that_is_none_is_refused_even_as_a_hint(make_bench, rate):
     bench = make_bench(sample_timing='TIMESTAMP')

@@ -117,6 +117,26 @@ def test_closing_the_windows_ends_it(tmp_path):
     assert_clean(result)
 
 
+def test_a_module_that_does_not_start_is_named_and_ends_it(tmp_path):
+    example = tmp_path / 'two_time_series.cfg'
+    text = example_config_path().read_text()
+    assert 'max_poll_rate' in text
+    example.write_text(text.replace('max_poll_rate', 'max_pol_rate', 1))
+    script = tmp_path / 'broken.py'
+    script.write_text(
+        'import sys\n'
+        'from pathlib import Path\n'
+        'from qudi.util.instream import demo_session\n'
+        'example, home = map(Path, sys.argv[1:])\n'
+        'home.mkdir()\n'
+        'sys.exit(demo_session.run(example, home, with_windows=False, seconds=3))\n'
+    )
+    result = run(str(script), str(example), str(tmp_path / 'home2'), command=[sys.executable])
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert 'did you mean "max_poll_rate"?' in result.stdout + result.stderr
+    assert '"time_series_logic1" did not start' in result.stderr
+
+
 def test_a_missing_system_library_is_named_with_the_packages_to_install(tmp_path):
     package = tmp_path / {'pyside6': 'PySide6', 'pyside2': 'PySide2'}[API_NAME.lower()]
     package.mkdir()

@@ -99,11 +99,9 @@ class _PollTimer(QtCore.QObject):
 
     @QtCore.Slot()
     def _tick(self) -> None:
-        if self._interval is None:
-            return
         now = time.perf_counter()  # time.monotonic counts in steps of 15 ms on Windows
         try:
-            if now >= self._last_poll + self._interval:
+            if self._interval is not None and now >= self._last_poll + self._interval:
                 self._last_poll = now
                 self._poll()
         finally:
@@ -121,12 +119,8 @@ class _PollTimer(QtCore.QObject):
     def _quit(self) -> None:
         self._timer.stop()
         self._interval = None
-        self._poll = _nothing  # no cycle of references is left to the garbage collector
+        self._poll = lambda: None  # no cycle of references is left to the garbage collector
         QtCore.QThread.currentThread().quit()
-
-
-def _nothing() -> None:
-    pass
 
 
 @atexit.register

@@ -152,6 +152,8 @@ class InStreamSimulator(DataInStreamInterface):
             raise RuntimeError('simulator runs, configure refused')
         if self._fails('configure slowly'):
             self._hang()
+        if self._fails('raise in configure'):
+            raise OSError('simulator lost its cable')
         unknown = set(active_channels) - set(self._channels)
         if unknown:
             raise ValueError(f'simulator has no channels {unknown}')
