@@ -104,6 +104,31 @@ def test_a_stop_that_fails_is_told_and_made_up_for_by_the_next_start(bench):
     buffer.stop_stream()
 
 
+def test_a_device_that_refuses_one_stop_is_stopped_with_its_last_buffer(bench):
+    (buffer,) = bench.buffers(1)
+    buffer.start_stream()
+    bench.device.faults.add('raise in one stop')
+    bench.qudi.deactivate('buffer1')
+    assert bench.device.module_state() == 'idle', 'the device was left running'
+    bench.qudi.activate('buffer1').start_stream()
+    buffer.stop_stream()
+
+
+def test_a_stop_with_a_complaint_is_a_stop(bench):
+    first, second = bench.buffers(2)
+    first.start_stream()
+    bench.device.faults.add('raise after stop')
+    with pytest.raises(OSError, match='stopped with a complaint'):
+        first.stop_stream()
+    bench.device.faults.clear()
+    bench.device.start_stream()  # by somebody else
+    first.stop_stream()
+    with pytest.raises(RuntimeError, match='is running already'):
+        second.start_stream()
+    assert bench.device.module_state() == 'locked', "somebody else's stream was stopped"
+    bench.device.stop_stream()
+
+
 def test_an_idle_buffer_does_not_make_up_for_the_failed_stop_of_another(bench):
     first, idle = bench.buffers(2)
     idle.start_stream()
@@ -169,6 +194,45 @@ def test_a_hanging_read_freezes_nobody_for_long(bench, background, monkeypatch, 
     bench.device.released.set()
     wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')
     wait_until(lambda: first.module_state() == second.module_state() == 'idle', 'both idle')
+
+
+def test_a_device_that_hangs_past_the_deactivation_is_not_used_by_two(
+    bench, monkeypatch, wait_until
+):
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
+    (buffer,) = bench.buffers(1)
+    buffer.start_stream()
+    bench.device.faults.add('block in read')
+    bench.device.produce(5)
+    wait_until(lambda: bench.device.blocked, 'the device hangs')
+    bench.qudi.deactivate('buffer1')
+    assert registry.distributors() == []
+    with pytest.raises(RuntimeError, match='"streamer" cannot be used: one of its calls, from'):
+        registry.acquire(bench.device)
+    bench.device.faults.clear()
+    bench.device.released.set()
+    wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')
+    bench.qudi.activate('buffer1').start_stream()
+    bench.produce(5)
+    bench.assert_delivers(buffer, 0, 5)
+    buffer.stop_stream()
+
+
+def test_a_stop_during_a_hanging_start_is_obeyed_later(bench, background, monkeypatch, wait_until):
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
+    buffer, other = bench.buffers(2)
+    configure(buffer, rate=10)
+    configure(other, rate=20)
+    bench.device.faults.add('configure slowly')
+    start = background(buffer.start_stream)
+    wait_until(lambda: bench.device.blocked, 'the device hangs')
+    with pytest.raises(RuntimeError, match='"buffer1" has stopped, but "streamer" has not'):
+        buffer.stop_stream()
+    bench.device.released.set()
+    start.result(5)
+    assert (buffer.module_state(), bench.device.module_state()) == ('idle', 'idle')
+    with pytest.raises(RuntimeError, match='it was stopped while it started'):
+        buffer.read_data(1)
 
 
 def test_a_hanging_device_costs_its_patience_once_for_all_buffers(bench, wait_until, monkeypatch):

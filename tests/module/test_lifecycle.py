@@ -241,6 +241,66 @@ def test_a_buffer_deactivated_during_a_slow_start_does_not_stream(
     assert buffer.module_state() == 'deactivated'
 
 
+def test_a_buffer_reloaded_during_a_slow_start_leaves_no_ghost(
+    bench, background, monkeypatch, wait_until
+):
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
+    buffer, other = bench.buffers(2)
+    configure(buffer, rate=10)
+    configure(other, rate=20)
+    bench.device.faults.add('configure slowly')
+    future = background(buffer.start_stream)
+    wait_until(lambda: bench.device.blocked, 'the device takes its time')
+    bench.qudi.deactivate('buffer1')
+    bench.qudi.activate('buffer1')
+    bench.device.released.set()
+    future.result(10)
+    (distributor,) = registry.distributors()
+    assert distributor.active_names == [], 'a stream that nobody can stop'
+    assert bench.device.module_state() == bench.qudi['buffer1'].module_state() == 'idle'
+
+
+@pytest.mark.parametrize('change', ['ends', 'starts'])
+def test_a_buffer_can_be_deactivated_while_its_stream_begins_or_ends(bench, background, change):
+    buffer, other = bench.buffers(2)
+    configure(buffer, size=10)
+    changing, go_on = threading.Event(), threading.Event()
+
+    def in_the_middle_of_the_change(_):
+        if threading.current_thread() is not threading.main_thread():
+            changing.set()
+            go_on.wait(10)
+
+    for state in ('idle', 'locked'):
+        setattr(buffer.module_state, f'onleave{state}', in_the_middle_of_the_change)
+    if change == 'ends':
+        other.start_stream()
+        buffer.start_stream()
+        bench.device.produce(20)  # overflows
+    else:
+        background(buffer.start_stream)
+    assert changing.wait(10)
+    threading.Timer(0.2, go_on.set).start()
+    bench.qudi.deactivate('buffer1')
+    assert buffer.module_state() == 'deactivated'
+    bench.qudi.activate('buffer1')
+    other.stop_stream()
+    assert bench.device.module_state() == 'idle'
+
+
+def test_a_read_that_waits_in_silence_does_not_keep_qudi_from_quitting(
+    bench, background, monkeypatch
+):
+    buffer = bench.buffer('buffer', read_timeout=None)
+    buffer.start_stream()
+    bench.produce(5)
+    future = background(buffer.read_data, 10)
+    bench.wait_for_reader(buffer)
+    monkeypatch.setattr(bench.qudi, '_shutting_down', True, raising=False)
+    with pytest.raises(RuntimeError, match='"buffer" has ended: qudi quits'):
+        future.result(5)
+
+
 @pytest.mark.parametrize('slow', ['configure slowly', 'start slowly'])
 def test_a_stop_during_a_slow_start_is_obeyed(bench, background, wait_until, slow):
     buffer, other = bench.buffers(2)

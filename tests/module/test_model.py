@@ -147,11 +147,13 @@ class BufferMachine(RuleBasedStateMachine):
         self.real(name).start_stream()
         if not self.active:
             self.made = 0
-            shared = set(request.channels)
+            # The device is set to what all need that asked for this rate
+            shared, size = set(request.channels), request.size
             for other in self.buffers.values():
                 if other.request and other.request.rate == request.rate:
                     shared.update(other.request.channels)
-            self.held = replace(request, channels=tuple(sorted(shared)))
+                    size = max(size, other.request.size)
+            self.held = Request(tuple(sorted(shared)), size, request.rate)
         buffer.stream = Stream(request.size, buffer.overwrites)
 
     @rule()
@@ -277,6 +279,8 @@ class BufferMachine(RuleBasedStateMachine):
 
     @invariant()
     def figures_are_true(self):
+        assert self.device.channel_buffer_size == self.held.size
+        assert tuple(self.device.active_channels) == self.held.channels
         for name, buffer in self.buffers.items():
             if not buffer.activated:
                 continue
@@ -292,6 +296,7 @@ class BufferMachine(RuleBasedStateMachine):
                 assert (status.samples_read, status.state) == (stream.read, stream.state)
 
 
+@pytest.mark.timeout(900)  # to find the simplest example takes its time
 def test_buffers_behave_as_a_simple_model_whatever_is_called(qapp, wait_until):
     run_state_machine_as_test(
         lambda: BufferMachine(wait_until),

@@ -4,6 +4,7 @@ import pytest
 from qudi.interface.data_instream_interface import StreamingMode
 
 from bench import configure
+from qudi.util.instream import registry
 
 
 def values(buffer):
@@ -208,6 +209,39 @@ def test_a_device_that_refuses_the_channels_of_all_gets_those_of_the_first(bench
     with pytest.raises(RuntimeError, match='channels'):
         second.start_stream()
     first.stop_stream()
+
+
+@pytest.mark.parametrize('timing', ['CONSTANT', 'TIMESTAMP'])
+def test_the_device_gets_the_largest_buffer_that_one_of_them_asked_for(make_bench, timing):
+    bench = make_bench(sample_timing=timing)
+    live, record, other_rate = bench.buffers(3)
+    configure(record, size=5000)
+    configure(other_rate, size=9000, rate=200)
+    configure(live, size=50)
+    live.start_stream()
+    assert bench.device.channel_buffer_size == (5000 if timing == 'CONSTANT' else 9000)
+    assert (live.channel_buffer_size, live.status.ring_size) == (50, 50)
+    live.stop_stream()
+    configure(live, mode=StreamingMode.FINITE, size=50)
+    live.start_stream()
+    assert bench.device.channel_buffer_size == 50, 'more would be acquired than anybody wants'
+    live.stop_stream()
+
+
+def test_a_rate_may_be_told_while_another_thread_configures(bench, monkeypatch):
+    (buffer,) = bench.buffers(1)
+    (distributor,) = registry.distributors()
+    told = distributor._members['buffer1'].rates_told
+    told.append((7.0, 7.0))
+
+    def tell_another_one_meanwhile(first, second):
+        told.append((first, second))
+        return False
+
+    monkeypatch.setattr('qudi.util.instream.distributor.same_rate', tell_another_one_meanwhile)
+    configure(buffer, rate=20)
+    monkeypatch.undo()
+    assert buffer.sample_rate == 20
 
 
 def test_no_channels_are_added_where_more_of_them_would_slow_the_device(make_bench):

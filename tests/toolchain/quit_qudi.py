@@ -1,6 +1,6 @@
 """Run qudi with streaming buffers, quit, and tell what is left. A process for test_quit.py.
 
-python quit_qudi.py CONFIG [waiting] [windows] [hanging]
+python quit_qudi.py CONFIG [waiting] [logics] [windows] [hanging] ["hang for good"]
 """
 
 import gc
@@ -35,14 +35,14 @@ def start():
     names = [name for name in qudi.module_manager.module_names if 'buffer' in name]
     streamers.append(module('streamer'))
     for name in names:
-        if 'windows' in words:
+        if 'logics' in words:
             module(name.replace('buffer', 'logic')).start_reading()
         else:
             module(name).start_stream()
         if 'waiting' in words:
             threading.Thread(target=read_on, args=(module(name),)).start()
     if 'hanging' in words:
-        streamers[0].faults.add('block in read')
+        streamers[0].faults |= {'block in read', *words}
     QtCore.QTimer.singleShot(1000, lambda: finish(names))
 
 

@@ -40,14 +40,17 @@ def quit_qudi(directory, options, *words):
     }
     hardware['streamer'] = {
         'module.Class': 'instream_simulator.InStreamSimulator',
-        'options': {'clocked': True},
+        'options': {'sample_timing': 'TIMESTAMP'} if 'dark' in words else {'clocked': True},
     }
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
+    startup_modules = names
+    if 'logics' in words:
+        startup_modules = list(gui if 'windows' in words else logic)
     config = {
         'global': {
-            'startup_modules': list(gui) if 'windows' in words else names,
+            'startup_modules': startup_modules,
             'namespace_server_port': port,
             'hide_manager_window': True,
         },
@@ -67,7 +70,6 @@ def quit_qudi(directory, options, *words):
     text = result.stdout + result.stderr
     assert result.returncode == 0, text
     assert 'exit code: 0' in text, text
-    assert 'running threads: []' in text, text
     for complaint in ('QThread', 'QObject', 'QTimer', 'Destroyed', 'Segmentation'):
         assert complaint not in text, text
     return text
@@ -83,18 +85,30 @@ def test_qudi_quits_cleanly_while_buffers_stream(tmp_path, options, waiting):
     count = len(options)
     assert f'streaming: {count} waiting: {count * waiting}' in text, text
     assert text.count('has ended: it was stopped') == count * waiting, text
+    assert 'running threads: []' in text, text
     assert 'device: deactivated 1 1' in text, 'the device was left running\n' + text
     assert 'Traceback' not in text, text
+
+
+def test_qudi_quits_while_programs_wait_for_light(tmp_path):
+    text = quit_qudi(tmp_path, [STRICT, OVERWRITING], 'logics', 'dark')
+    assert 'streaming: 2' in text, text
+    assert 'running threads: []' in text, text
+    assert 'device: deactivated 1 1' in text, 'the device was left running\n' + text
+    assert text.count('has ended: qudi quits') >= 2, text
 
 
 def test_qudi_quits_cleanly_while_windows_show_streams(tmp_path):
-    text = quit_qudi(tmp_path, [STRICT, OVERWRITING], 'windows')
+    text = quit_qudi(tmp_path, [STRICT, OVERWRITING], 'logics', 'windows')
     assert 'streaming: 2' in text, text
+    assert 'running threads: []' in text, text
     assert 'device: deactivated 1 1' in text, 'the device was left running\n' + text
     assert 'Traceback' not in text, text
 
 
-def test_qudi_quits_although_the_device_hangs(tmp_path):
-    text = quit_qudi(tmp_path, [STRICT] * 3, 'hanging')
+@pytest.mark.parametrize('for_good', [False, True])
+def test_qudi_quits_although_the_device_hangs(tmp_path, for_good):
+    text = quit_qudi(tmp_path, [STRICT] * 3, 'hanging', *['hang for good'] * for_good)
     assert 'hanging: True' in text, text
+    assert ('running threads: []' in text) is not for_good, text
     assert '"buffer3" has stopped, but "streamer" has not' in text, text

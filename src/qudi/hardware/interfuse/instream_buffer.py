@@ -79,11 +79,29 @@ class DataInStreamBuffer(DataInStreamInterface):
         # Serialises the changes of module_state, which is not safe for threads. Taken with no
         # other lock held; recursive, since a slot may start or stop the stream again.
         self._state_lock = threading.RLock()
+        self._is_leaving = False  # while qudi deactivates this module; set under the same lock
+        self._deactivate_in_qudi = self.module_state.deactivate
+        self.module_state.deactivate = self._deactivate_alone
 
     def on_activate(self) -> None:
         """Join the other buffers of the same hardware."""
         self._joined = registry.acquire(self._streamer())
-        self._joined.attach(self._options, self._follow_stream)
+        self._joined.attach(self._options, self._follow_stream, self._is_qudi_quitting)
+
+    def _deactivate_alone(self) -> None:
+        """Deactivate when no other thread is changing the state, and keep others from it."""
+        # Not held during the deactivation itself, which waits for the poller's thread
+        was_free = self._state_lock.acquire(timeout=1.0)
+        self._is_leaving = True
+        if was_free:
+            self._state_lock.release()
+        try:
+            self._deactivate_in_qudi()
+        finally:
+            self._is_leaving = False
+
+    def _is_qudi_quitting(self) -> bool:
+        return getattr(self._qudi_main, '_shutting_down', False)
 
     def on_deactivate(self) -> None:
         """Stop this buffer's stream and leave the other buffers."""
@@ -125,6 +143,8 @@ class DataInStreamBuffer(DataInStreamInterface):
                 self._state_lock.release()
 
     def _state_change_due(self) -> Callable[[], None] | None:
+        if self._is_leaving:
+            return None
         distributor = self._joined
         active = distributor is not None and self.module_name in distributor.active_names
         changes = {

@@ -205,6 +205,12 @@ class StreamConsumer:
             return 0 if self.is_stopped else len(self._ring)
 
     @property
+    def waits_in_silence(self) -> bool:
+        """Whether a read waits although no sample has come for a second."""
+        with self._changed:
+            return bool(self._awaited) and time.perf_counter() - self._received_at > 1.0
+
+    @property
     def status(self) -> StreamStatus:
         """How the stream is doing, consistent within itself."""
         with self._changed:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,12 +34,14 @@ class _Member:
 
     options: BufferOptions
     tell_changed: Callable[[], None]
+    is_quitting: Callable[[], bool]
     request: StreamSettings | None = None  # from its first configure on
     # Live rates it was told lately, each with the rate of the request that it stood for
     rates_told: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=16))
     # Its latest stream, which may have ended, and what that one was started with
     consumer: StreamConsumer | None = None
     stream_settings: StreamSettings | None = None
+    is_wanted: bool = False  # to stream, by the latest start or stop
 
     @property
     def name(self) -> str:
@@ -54,7 +56,9 @@ class _Member:
 
         A device may round or measure its rate, and logics pass what they read into `configure`.
         """
-        requested = (asked for told, asked in self.rates_told if same_rate(rate, told))
+        # A copy, since another thread may be told a rate meanwhile
+        told_lately = tuple(self.rates_told)
+        requested = (asked for told, asked in told_lately if same_rate(rate, told))
         return next(requested, rate)
 
 
@@ -84,7 +88,12 @@ class StreamDistributor:
         self._held_since = math.inf  # by perf_counter; changed under the lock, read without
         self._poller = StreamPoller(f'instream-{self._hardware.name}', self._poll)
 
-    def attach(self, options: BufferOptions, tell_changed: Callable[[], None]) -> None:
+    def attach(
+        self,
+        options: BufferOptions,
+        tell_changed: Callable[[], None],
+        is_quitting: Callable[[], bool],
+    ) -> None:
         """Make a buffer a member.
 
         Parameters
@@ -93,8 +102,10 @@ class StreamDistributor:
             Name and options of the buffer.
         tell_changed : callable
             Called after the buffer has become active or inactive, from any thread.
+        is_quitting : callable
+            Tells whether qudi is about to quit, and reads should no longer wait in silence.
         """
-        self._members[options.name] = _Member(options, tell_changed)
+        self._members[options.name] = _Member(options, tell_changed, is_quitting)
 
     def detach(self, name: str) -> None:
         """End the stream of a member and forget it.
@@ -107,9 +118,21 @@ class StreamDistributor:
         # First, so that a start in another thread either is stopped below or finds it gone
         self._stop(self._members.pop(name))
 
-    def close(self) -> None:
-        """End the polling thread. There must be no member left."""
-        self._poller.close()
+    def close(self) -> bool:
+        """End the polling thread. There must be no member left.
+
+        Returns
+        -------
+        bool
+            Whether it has ended; otherwise it is in a call of the hardware that hangs.
+        """
+        try:
+            if self._unstopped_by is not None:
+                with self._exclusive(f'"{self.streamer_name}" could not be stopped'):
+                    self._stop_hardware_quietly(self._unstopped_by)
+        finally:
+            has_ended = self._poller.close()
+        return has_ended
 
     @property
     def streamer_name(self) -> str:
@@ -231,6 +254,7 @@ class StreamDistributor:
         """
         with self._exclusive(f'"{name}" cannot start'):
             member = self._member(name)
+            member.is_wanted = True
             member.stop_stream('it was started anew')
             self._retire()
             if self._unstopped_by is not None:
@@ -242,9 +266,10 @@ class StreamDistributor:
             self._active += (member,)
             self._changed.append(member)
             self._set_poll_rate()
-            if name not in self._members:  # deactivated meanwhile
-                member.stop_stream('it was deactivated')
-                self._retire()
+            # The device may have taken its time, and whoever wanted this has stopped waiting
+            if not member.is_wanted or self._members.get(name) is not member:
+                member.stop_stream('it was stopped while it started')
+            self._retire()
 
     def stop(self, name: str) -> None:
         """End the stream of a member; the last one to end stops the hardware.
@@ -260,6 +285,7 @@ class StreamDistributor:
 
     def _stop(self, member: _Member) -> None:
         # Before the lock is there: a waiting read returns at once, whatever the hardware does
+        member.is_wanted = False
         member.stop_stream('it was stopped')
         with self._exclusive(f'"{member.name}" has stopped, but "{self.streamer_name}" has not'):
             member.stop_stream('it was stopped')  # it may have started meanwhile
@@ -272,8 +298,8 @@ class StreamDistributor:
     def _start_hardware(self, member: _Member) -> None:
         if self._hardware.is_running:
             raise RuntimeError(
-                f'"{member.name}" cannot start: "{self.streamer_name}" is running already, but no '
-                f'buffer of this qudi has started it. Two readers would each get a part of the '
+                f'"{member.name}" cannot start: "{self.streamer_name}" is running already, and not '
+                f'for one of its buffers. Two readers would each get a part of the '
                 f'stream. Stop it there, and connect every program to a buffer of its own instead '
                 f'of to "{self.streamer_name}"'
             )
@@ -295,7 +321,7 @@ class StreamDistributor:
             own = replace(held, channels=tuple(self._hardware.active_channels))
             if not own.channels:
                 own = replace(own, channels=tuple(self.constraints.channel_units))
-        wanted = self._with_channels_of_others(own)
+        wanted = self._with_needs_of_others(own)
         if not wanted.is_same_as(held):
             try:
                 self._hardware.configure(wanted)
@@ -305,23 +331,26 @@ class StreamDistributor:
                 self._hardware.configure(own)
         return own
 
-    def _with_channels_of_others(self, own: StreamSettings) -> StreamSettings:
-        """Add the channels of the other members, so that these can join while the stream runs.
+    def _with_needs_of_others(self, own: StreamSettings) -> StreamSettings:
+        """Add what the other members asked for, since these may join while the stream runs.
 
-        With constant timing only: elsewhere more channels can make a device slower.
+        The largest buffer, so that a pause which the largest ring survives does not overflow the
+        device. The channels of all, with constant timing only: elsewhere more of them can make a
+        device slower.
         """
-        if self._hardware.rate_is_hint:
-            return own
-        wanted = set(own.channels)
+        is_hint = self._hardware.rate_is_hint
+        channels, size = set(own.channels), own.channel_buffer_size
         for member in tuple(self._members.values()):
             other = member.request
-            if other and not replace(other, channels=own.channels).conflicts_with(own, False):
-                wanted.update(other.channels)
-        if wanted == set(own.channels):
-            return own
-        return replace(
-            own, channels=tuple(ch for ch in self.constraints.channel_units if ch in wanted)
-        )
+            if other and not replace(other, channels=own.channels).conflicts_with(own, is_hint):
+                if not is_hint:
+                    channels.update(other.channels)
+                if not own.is_finite:
+                    size = max(size, other.channel_buffer_size)
+        if channels != set(own.channels):
+            ordered = tuple(ch for ch in self.constraints.channel_units if ch in channels)
+            own = replace(own, channels=ordered)
+        return own if size == own.channel_buffer_size else replace(own, channel_buffer_size=size)
 
     def _join(self, member: _Member) -> None:
         """Begin a stream on the hardware that runs already."""
@@ -386,8 +415,12 @@ class StreamDistributor:
 
     def _stop_hardware(self, member: _Member) -> None:
         self._unstopped_by = member
-        self._hardware.stop()
-        self._unstopped_by = None
+        try:
+            self._hardware.stop()
+        finally:
+            with suppress(Exception):  # what cannot be asked may still run
+                if not self._hardware.is_running:
+                    self._unstopped_by = None
 
     def _stop_hardware_quietly(self, member: _Member) -> None:
         """Stop the hardware where the exception that matters is on its way already."""
@@ -442,10 +475,21 @@ class StreamDistributor:
                         consumer.put(samples, timestamps)
             except Exception as error:
                 self._fail(consumers, error)
+            self._free_reads_of_quitting_qudi()
             try:
                 self._retire()
             except Exception:
                 _log.warning(f'"{self.streamer_name}" could not be stopped:', exc_info=True)
+
+    def _free_reads_of_quitting_qudi(self) -> None:
+        """End streams whose reads wait in silence while qudi quits.
+
+        The thread that reads cannot be deactivated before its read returns, and qudi waits for it.
+        """
+        for member in self._active:
+            consumer = member.consumer
+            if consumer is not None and member.is_quitting() and consumer.waits_in_silence:
+                member.stop_stream('qudi quits')
 
     def _fail(self, consumers: list[StreamConsumer], error: Exception) -> None:
         message = f'the hardware failed with {type(error).__name__}: {error}'

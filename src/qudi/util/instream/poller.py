@@ -69,6 +69,14 @@ class StreamPoller:
         )
         return False
 
+    def abandon(self) -> None:
+        """Leave a thread that hangs to the end of the process.
+
+        Python would destroy it at exit, and Qt aborts when a running thread is destroyed.
+        """
+        self._thread.deleteLater()  # from now on it belongs to Qt, which has no time left for it
+        self._timer.deleteLater()
+
 
 class _PollTimer(QtCore.QObject):
     """The part of the poller that lives in its thread."""
@@ -127,4 +135,5 @@ class _PollTimer(QtCore.QObject):
 def _close_all() -> None:
     """End the threads of a program that ends without deactivating its modules."""
     for poller in tuple(_running):
-        poller.close(patience=1.0)
+        if not poller.close(patience=1.0):
+            poller.abandon()

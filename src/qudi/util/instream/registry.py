@@ -20,7 +20,7 @@ __all__ = ['acquire', 'distributors', 'release']
 # held; a new distributor asks the hardware for its name and constraints.
 _lock = threading.Lock()
 _distributors: dict[UUID, StreamDistributor] = {}
-_users: dict[UUID, int] = {}
+_users: dict[UUID, int] = {}  # none for a distributor that is being closed, or hangs
 
 
 def acquire(streamer: Any) -> StreamDistributor:
@@ -30,13 +30,28 @@ def acquire(streamer: Any) -> StreamDistributor:
     ----------
     streamer : DataInStreamInterface
         The hardware module, known by its `module_uuid`.
+
+    Raises
+    ------
+    RuntimeError
+        If the hardware hangs in a call from before its last buffer was deactivated.
     """
     uuid = netobtain(streamer.module_uuid)
-    with _lock:
-        if uuid not in _distributors:
-            _distributors[uuid] = StreamDistributor(streamer)
-        _users[uuid] = _users.get(uuid, 0) + 1
-        return _distributors[uuid]
+    while True:
+        with _lock:
+            if uuid not in _distributors:
+                _distributors[uuid] = StreamDistributor(streamer)
+                _users[uuid] = 0
+            distributor = _distributors[uuid]
+            if uuid in _users:
+                _users[uuid] += 1
+                return distributor
+        if not _close(uuid, distributor):
+            raise RuntimeError(
+                f'"{distributor.streamer_name}" cannot be used: one of its calls, from before all '
+                f'its buffers were deactivated, has not returned. Check the connection to the '
+                f'device; if this lasts, reload "{distributor.streamer_name}" or restart qudi'
+            )
 
 
 def release(distributor: StreamDistributor) -> None:
@@ -46,11 +61,21 @@ def release(distributor: StreamDistributor) -> None:
         _users[uuid] -= 1
         if _users[uuid]:
             return
-        del _users[uuid], _distributors[uuid]
-    distributor.close()
+        del _users[uuid]
+    _close(uuid, distributor)
+
+
+def _close(uuid: UUID, distributor: StreamDistributor) -> bool:
+    """Close a distributor without users, and forget it unless it hangs in the hardware."""
+    has_ended = distributor.close()
+    if has_ended:
+        with _lock:
+            if _distributors.get(uuid) is distributor:
+                del _distributors[uuid]
+    return has_ended
 
 
 def distributors() -> list[StreamDistributor]:
     """Return the distributors that are in use."""
     with _lock:
-        return list(_distributors.values())
+        return [_distributors[uuid] for uuid in _users]

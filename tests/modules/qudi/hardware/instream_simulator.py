@@ -96,7 +96,8 @@ class InStreamSimulator(DataInStreamInterface):
         self._settings = (list(self._channels), StreamingMode.CONTINUOUS, 1000, 100.0)
 
     def on_deactivate(self):
-        self.released.set()
+        if not self._fails('hang for good'):
+            self.released.set()
         if self.module_state() == 'locked':
             self.stop_stream()
 
@@ -190,10 +191,15 @@ class InStreamSimulator(DataInStreamInterface):
     def stop_stream(self):
         if self._fails('raise in stop'):
             raise OSError('simulator does not stop')
+        if self._fails('raise in one stop'):
+            self.faults.discard('raise in one stop')
+            raise OSError('simulator does not stop at once')
         assert self.module_state() == 'locked', 'stopped a simulator that does not stream'
         self.stops += 1
         InStreamSimulator.running.discard(self)
         self.module_state.unlock()
+        if self._fails('raise after stop'):
+            raise OSError('simulator stopped with a complaint')
 
     @property
     def available_samples(self):

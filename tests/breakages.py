@@ -1,0 +1,409 @@
+"""Break the source on purpose, one line at a time, and see the test that is named here fail.
+
+    python tests/breakages.py
+
+The source and the tests are copied to a temporary folder and broken there. The table is printed as
+it stands in docs/reliability.md; the exit code is 0 only if the intact copy passes all these
+tests, and each breakage is caught.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONSUMER = 'util/instream/consumer.py'
+DISTRIBUTOR = 'util/instream/distributor.py'
+HARDWARE = 'util/instream/hardware.py'
+POLLER = 'util/instream/poller.py'
+REGISTRY = 'util/instream/registry.py'
+RING = 'util/instream/ring.py'
+SETTINGS = 'util/instream/settings.py'
+MODULE = 'hardware/interfuse/instream_buffer.py'
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """One line of the source, what it is turned into, and the test that must fail then."""
+
+    what: str
+    file: str
+    line: str
+    broken: str
+    test: str
+
+    @property
+    def path(self) -> Path:
+        return Path('src') / 'qudi' / self.file
+
+    @property
+    def test_name(self) -> str:
+        return self.test.split('::')[1].split('[')[0]
+
+
+BREAKAGES = [
+    Breakage(
+        'registry lock removed',
+        REGISTRY,
+        '    with _lock:\n        if uuid not in',
+        '    if True:\n        if uuid not in',
+        'module/test_lifecycle.py::test_buffers_that_are_activated_at_once_share_one_distributor',
+    ),
+    Breakage(
+        "the distributor's lock lets two in",
+        DISTRIBUTOR,
+        'self._lock = threading.Lock()',
+        'self._lock = threading.Semaphore(2)',
+        'module/test_lifecycle.py::test_two_first_starts_at_once_start_the_device_once',
+    ),
+    Breakage(
+        'lock held while members are told',
+        DISTRIBUTOR,
+        '            self._lock.release()\n            for member in changed:\n'
+        '                member.tell_changed()',
+        '            for member in changed:\n                member.tell_changed()\n'
+        '            self._lock.release()',
+        'module/test_lifecycle.py::test_a_slot_may_start_a_buffer_again_that_is_being_started',
+    ),
+    Breakage(
+        'stop waits for the lock before it wakes readers',
+        DISTRIBUTOR,
+        "        member.stop_stream('it was stopped')\n        with self._exclusive",
+        '        with self._exclusive',
+        'module/test_faults.py::test_a_hanging_read_freezes_nobody_for_long',
+    ),
+    Breakage(
+        'waiting reads not notified of samples',
+        CONSUMER,
+        '                self._changed.notify_all()\n\n    def _store',
+        '                pass\n\n    def _store',
+        'unit/test_consumer.py::test_a_read_waits_until_everything_is_there_and_takes_it_at_once',
+    ),
+    Breakage(
+        'waiting reads not notified of the end',
+        CONSUMER,
+        '        self._error = error\n        self._changed.notify_all()',
+        '        self._error = error',
+        'module/test_fault_table.py::'
+        'test_a_fault_of_the_device_reaches_every_consumer[1-waiting-strict-raise in read]',
+    ),
+    Breakage(
+        'readers notified for the longest read instead of the shortest',
+        CONSUMER,
+        '>= min(self._awaited)',
+        '>= max(self._awaited)',
+        'unit/test_consumer.py::test_a_short_read_beside_a_long_one_does_not_wait_for_it',
+    ),
+    Breakage(
+        'state check after a hardware read removed',
+        HARDWARE,
+        '            if is_running:\n',
+        '            if False:\n',
+        'module/test_fault_table.py::'
+        'test_a_fault_of_the_device_reaches_every_consumer[3-not waiting-strict-rubbish]',
+    ),
+    Breakage(
+        'more asked of the device than it has',
+        HARDWARE,
+        'rest = int(min(available, self._buffer_size, limit))',
+        'rest = int(min(available + 1, self._buffer_size, limit))',
+        'module/test_sharing.py::test_every_buffer_gets_the_whole_stream_at_its_own_pace',
+    ),
+    Breakage(
+        "timestamps staged in the data's type",
+        HARDWARE,
+        'np.empty(rows) if self.has_timestamps',
+        'np.empty(rows, dtype=dtype) if self.has_timestamps',
+        'module/test_overflow.py::test_overwriting_keeps_samples_and_timestamps_paired',
+    ),
+    Breakage(
+        "timestamps kept in the data's type",
+        RING,
+        'np.empty(capacity, dtype=np.float64)',
+        'np.empty(capacity, dtype=dtype)',
+        'unit/test_ring.py::test_keeps_timestamps_exact_beside_integer_samples',
+    ),
+    Breakage(
+        'a ring that wraps one sample too late',
+        RING,
+        'first = min(count, self.capacity - begin)',
+        'first = min(count, self.capacity - begin + 1)',
+        'unit/test_ring.py::test_delivers_what_a_plain_list_would',
+    ),
+    Breakage(
+        '< for <= in the free space of a ring',
+        RING,
+        'if count > self.free:',
+        'if count >= self.free:',
+        'unit/test_ring.py::test_delivers_what_a_plain_list_would',
+    ),
+    Breakage(
+        'overwriting drops one sample too few',
+        CONSUMER,
+        'self._ring.drop(min(excess, len(self._ring)))',
+        'self._ring.drop(min(excess - 1, len(self._ring)))',
+        'module/test_overflow.py::test_each_buffer_overflows_as_its_own_option_says',
+    ),
+    Breakage(
+        'a chunk larger than the ring leaves its oldest samples',
+        CONSUMER,
+        'kept = slice(max(0, count - self._ring.capacity), None)',
+        'kept = slice(0, self._ring.capacity)',
+        'unit/test_consumer.py::'
+        'test_overwriting_keeps_the_newest_samples_with_their_timestamps_and_counts_the_lost',
+    ),
+    Breakage(
+        'an overflow ends nothing',
+        CONSUMER,
+        '        if excess > 0 and not self._allow_overwrite:',
+        '        if False:',
+        'module/test_overflow.py::test_a_consumer_that_never_reads_loses_only_its_own_stream',
+    ),
+    Breakage(
+        'one overflow ends all streams',
+        DISTRIBUTOR,
+        '                        consumer.put(samples, timestamps)',
+        '                        consumer.put(samples, timestamps)\n'
+        "                        if consumer.has_ended: raise OverflowError('overflow')",
+        'module/test_fault_table.py::'
+        'test_what_happens_to_one_consumer_is_nothing_to_the_others'
+        '[3-not waiting-strict-overflows]',
+    ),
+    Breakage(
+        'the last one to end leaves the device running',
+        DISTRIBUTOR,
+        '            self._stop_hardware(ended[-1])',
+        '            pass',
+        'module/test_fault_table.py::'
+        'test_deactivating_or_reloading_a_running_buffer_is_a_stop[3-waiting-strict-deactivate]',
+    ),
+    Breakage(
+        'any stop stops the device',
+        DISTRIBUTOR,
+        '        if not self._active:\n            self._stop_hardware(',
+        '        if True:\n            self._stop_hardware(',
+        'module/test_sharing.py::test_the_first_start_starts_and_the_last_stop_stops_the_device',
+    ),
+    Breakage(
+        'a device that runs already is shared',
+        DISTRIBUTOR,
+        '        if self._hardware.is_running:',
+        '        if False:',
+        'module/test_sharing.py::test_a_device_that_runs_already_is_not_shared',
+    ),
+    Breakage(
+        'a failed start leaves the device as it is',
+        DISTRIBUTOR,
+        '            member.consumer = None\n            self._stop_hardware_quietly(member)',
+        '            member.consumer = None',
+        'module/test_faults.py::test_a_device_that_runs_although_its_start_failed_is_stopped',
+    ),
+    Breakage(
+        'a start that loses against a deactivation streams on',
+        DISTRIBUTOR,
+        '            if not member.is_wanted or self._members.get(name) is not member:',
+        '            if False:',
+        'module/test_lifecycle.py::test_a_buffer_deactivated_during_a_slow_start_does_not_stream',
+    ),
+    Breakage(
+        'a buffer that was reloaded meanwhile is taken for the one that starts',
+        DISTRIBUTOR,
+        'if not member.is_wanted or self._members.get(name) is not member:',
+        'if name not in self._members:',
+        'module/test_lifecycle.py::test_a_buffer_reloaded_during_a_slow_start_leaves_no_ghost',
+    ),
+    Breakage(
+        'a late buffer gets what waited in the device',
+        DISTRIBUTOR,
+        'waiting = 0 if settings.is_finite else self._hardware.available_samples',
+        'waiting = 0',
+        'module/test_sharing.py::test_a_late_buffer_does_not_get_what_waited_in_the_device',
+    ),
+    Breakage(
+        'a finite acquisition is read beyond its end',
+        DISTRIBUTOR,
+        'limit = max(consumer.samples_missing for consumer in consumers)',
+        "limit = float('inf')",
+        'module/test_requests.py::'
+        'test_finite_delivers_exactly_what_was_asked_for_by_a_device_that_goes_on',
+    ),
+    Breakage(
+        'columns in the order of the device',
+        DISTRIBUTOR,
+        'columns=[delivered.index(channel) for channel in settings.channels],',
+        'columns=sorted(delivered.index(channel) for channel in settings.channels),',
+        'module/test_requests.py::'
+        'test_each_buffer_has_its_own_order_of_channels_whatever_the_device_has',
+    ),
+    Breakage(
+        'the cause in the hardware is not chained',
+        DISTRIBUTOR,
+        'consumer.end(StreamEnd.FAULT, message, error)',
+        'consumer.end(StreamEnd.FAULT, message)',
+        'module/test_fault_table.py::'
+        'test_a_fault_of_the_device_reaches_every_consumer[3-waiting-overwriting-rubbish]',
+    ),
+    Breakage(
+        'a silence counts from the start of the read only',
+        CONSUMER,
+        'last_sign = max(began, self._received_at)',
+        'last_sign = began',
+        'unit/test_consumer.py::test_silence_counts_from_the_newest_sample',
+    ),
+    Breakage(
+        'a timer that fires too early polls',
+        POLLER,
+        'self._interval is not None and now >= self._last_poll + self._interval',
+        'self._interval is not None',
+        'module/test_poller.py::test_a_timer_that_fires_too_early_does_not_poll',
+    ),
+    Breakage(
+        'a poll that raises is the last one',
+        POLLER,
+        '        finally:\n            self._schedule()',
+        '        finally:\n            pass\n        self._schedule()',
+        'module/test_poller.py::test_polls_go_on_after_one_that_raised',
+    ),
+    Breakage(
+        'a running thread can be destroyed',
+        POLLER,
+        '        _running.add(self)',
+        '        pass',
+        'module/test_lifecycle.py::test_a_program_that_ends_without_deactivating_ends_cleanly',
+    ),
+    Breakage(
+        'a live rate that comes back is a new request',
+        DISTRIBUTOR,
+        'return next(requested, rate)',
+        'return rate',
+        'module/test_requests.py::test_any_of_the_rates_that_were_shown_can_be_passed_back',
+    ),
+    Breakage(
+        'a deactivation that fails keeps the distributor',
+        MODULE,
+        '        try:\n            distributor.detach(self.module_name)\n        finally:\n'
+        '            registry.release(distributor)',
+        '        distributor.detach(self.module_name)\n        registry.release(distributor)',
+        'module/test_lifecycle.py::test_a_buffer_deactivated_during_a_slow_start_does_not_stream',
+    ),
+    Breakage(
+        'threads change the state of a module that qudi deactivates',
+        MODULE,
+        '        self.module_state.deactivate = self._deactivate_alone',
+        '        pass',
+        'module/test_lifecycle.py::'
+        'test_a_buffer_can_be_deactivated_while_its_stream_begins_or_ends[ends]',
+    ),
+    Breakage(
+        'a distributor that hangs is forgotten',
+        REGISTRY,
+        '    if has_ended:',
+        '    if True:',
+        'module/test_faults.py::test_a_device_that_hangs_past_the_deactivation_is_not_used_by_two',
+    ),
+    Breakage(
+        'Python destroys a thread that hangs at exit',
+        POLLER,
+        '            poller.abandon()',
+        '            pass',
+        'toolchain/test_quit.py::test_qudi_quits_although_the_device_hangs[True]',
+    ),
+    Breakage(
+        'a read that waits in silence keeps qudi from quitting',
+        DISTRIBUTOR,
+        'and member.is_quitting()',
+        'and False',
+        'module/test_lifecycle.py::'
+        'test_a_read_that_waits_in_silence_does_not_keep_qudi_from_quitting',
+    ),
+    Breakage(
+        'the device has the buffer of the first to start',
+        DISTRIBUTOR,
+        'size = max(size, other.channel_buffer_size)',
+        'pass',
+        'module/test_requests.py::'
+        'test_the_device_gets_the_largest_buffer_that_one_of_them_asked_for',
+    ),
+    Breakage(
+        'a stop with a complaint counts as none',
+        DISTRIBUTOR,
+        '                if not self._hardware.is_running:',
+        '                if False:',
+        'module/test_faults.py::test_a_stop_with_a_complaint_is_a_stop',
+    ),
+    Breakage(
+        'told rates are looked through while others are added',
+        DISTRIBUTOR,
+        'told_lately = tuple(self.rates_told)',
+        'told_lately = self.rates_told',
+        'module/test_requests.py::test_a_rate_may_be_told_while_another_thread_configures',
+    ),
+    Breakage(
+        'each waiting call has the full patience with a hanging device',
+        DISTRIBUTOR,
+        'min(_PATIENCE, self._held_since + _PATIENCE - time.perf_counter())',
+        '_PATIENCE',
+        'module/test_faults.py::test_a_hanging_device_costs_its_patience_once_for_all_buffers',
+    ),
+]
+
+
+def run_tests(tests: list[str], copy: Path) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        'QT_QPA_PLATFORM': 'offscreen',
+        'PYTHONPATH': str(copy / 'src'),
+        'PYTHONDONTWRITEBYTECODE': '1',  # a file is changed twice within a second
+    }
+    options = ['-q', '-x', '--no-header', '--tb=line', '--show-capture=no', '--timeout=60']
+    return subprocess.run(
+        [sys.executable, '-m', 'pytest', *options, '-p', 'no:cacheprovider', *tests],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def check(breakage: Breakage, copy: Path) -> bool:
+    """Whether the named test fails with this breakage."""
+    path = copy / breakage.path
+    intact = path.read_text(encoding='utf-8')
+    path.write_text(intact.replace(breakage.line, breakage.broken), encoding='utf-8')
+    result = run_tests([f'tests/{breakage.test}'], copy)
+    path.write_text(intact, encoding='utf-8')
+    if result.returncode not in (0, 1):  # neither passed nor failed: no such test, for example
+        raise RuntimeError(result.stdout + result.stderr)
+    return result.returncode == 1
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory(prefix='breakages-', ignore_cleanup_errors=True) as directory:
+        copy = Path(directory)
+        for part in ('src', 'tests', 'config', 'docs'):
+            shutil.copytree(ROOT / part, copy / part)
+        for part in ('pyproject.toml', 'README.md'):
+            shutil.copy(ROOT / part, copy / part)
+        result = run_tests(sorted({f'tests/{breakage.test}' for breakage in BREAKAGES}), copy)
+        if result.returncode != 0:
+            print(result.stdout + result.stderr, file=sys.stderr)
+            return 1
+        survived = 0
+        print('| breakage | file | caught by |\n| --- | --- | --- |')
+        for breakage in BREAKAGES:
+            is_caught = check(breakage, copy)
+            survived += not is_caught
+            test = f'`{breakage.test_name}`' if is_caught else '**nothing**'
+            print(f'| {breakage.what} | `{breakage.path.name}` | {test} |', flush=True)
+    return int(survived > 0)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
