@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future, wait
+from functools import wraps
 
 import pytest
 
@@ -141,18 +142,18 @@ def _coverage_of_the_polling_thread():
     """A tool that traces Python's threads does not know of Qt's: trace each slot called there."""
     tracers = {}
 
-    def traced(slot):
-        def call(self, *arguments):
-            thread = threading.get_ident()
-            sys.settrace(tracers.get(thread) or threading.gettrace())
-            slot(self, *arguments)
-            tracers[thread] = sys.gettrace()
-
-        return call
+    def call(slot, *arguments):
+        thread = threading.get_ident()
+        sys.settrace(tracers.get(thread) or threading.gettrace())
+        slot(*arguments)
+        tracers[thread] = sys.gettrace()
 
     if threading.gettrace():
-        for name in ('_set_rate', '_tick', '_quit'):
-            setattr(_PollTimer, name, traced(getattr(_PollTimer, name)))
+        set_rate, tick, quit_ = _PollTimer._set_rate, _PollTimer._tick, _PollTimer._quit
+        # Each under its name and with its number of arguments, by which PySide2 calls it
+        _PollTimer._set_rate = wraps(set_rate)(lambda self, rate: call(set_rate, self, rate))
+        _PollTimer._tick = wraps(tick)(lambda self: call(tick, self))
+        _PollTimer._quit = wraps(quit_)(lambda self: call(quit_, self))
 
 
 @pytest.fixture(scope='session', autouse=True)

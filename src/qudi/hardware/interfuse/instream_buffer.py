@@ -28,6 +28,7 @@ from qudi.util.network import netobtain
 from qudi.util.instream import registry
 from qudi.util.instream.consumer import StreamConsumer, StreamStatus
 from qudi.util.instream.distributor import StreamDistributor
+from qudi.util.instream.errors import naming
 from qudi.util.instream.settings import BufferOptions, StreamSettings
 
 __all__ = ['DataInStreamBuffer']
@@ -223,12 +224,13 @@ class DataInStreamBuffer(DataInStreamInterface):
             What the hardware raises, if no buffer is streaming.
         """
         mode = netobtain(streaming_mode)
-        request = StreamSettings(
-            netobtain(active_channels),
-            StreamingMode(getattr(mode, 'value', mode)),
-            netobtain(channel_buffer_size),
-            netobtain(sample_rate),
-        )
+        with naming(f'"{self.module_name}" cannot be configured'):
+            request = StreamSettings(
+                netobtain(active_channels),
+                StreamingMode(getattr(mode, 'value', mode)),
+                netobtain(channel_buffer_size),
+                netobtain(sample_rate),
+            )
         self._distributor.configure(self.module_name, request)
 
     def start_stream(self) -> None:

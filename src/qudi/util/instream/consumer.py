@@ -12,6 +12,7 @@ from typing import SupportsIndex
 
 import numpy as np
 
+from qudi.util.instream.errors import naming
 from qudi.util.instream.ring import SampleRing
 
 __all__ = ['StreamConsumer', 'StreamEnd', 'StreamStatus']
@@ -259,8 +260,9 @@ class StreamConsumer:
         OverflowError
             If the stream ended with an overflow and fewer samples than that are left.
         """
-        count = _checked_count(samples_per_channel)
-        samples, timestamps = self._targets(data_buffer, timestamp_buffer, count)
+        with naming(f'"{self.name}" cannot read'):
+            count = _checked_count(samples_per_channel)
+            samples, timestamps = self._targets(data_buffer, timestamp_buffer, count)
         with self._changed:
             done = 0
             while done < count:
@@ -290,7 +292,8 @@ class StreamConsumer:
         TypeError, ValueError, RuntimeError, OverflowError
             As in `read_into`; an ended stream raises once nothing is left.
         """
-        samples, timestamps = self._targets(data_buffer, timestamp_buffer)
+        with naming(f'"{self.name}" cannot read'):
+            samples, timestamps = self._targets(data_buffer, timestamp_buffer)
         with self._changed:
             is_empty = len(self._ring) == 0
             if self.is_stopped or (self._end is not None and is_empty):
@@ -326,7 +329,8 @@ class StreamConsumer:
         if samples_per_channel is None:
             count = self.available_samples
         else:
-            count = _checked_count(samples_per_channel)
+            with naming(f'"{self.name}" cannot read'):
+                count = _checked_count(samples_per_channel)
         samples = np.empty(count * self._ring.channel_count, dtype=self._ring.dtype)
         timestamps = np.empty(count, dtype=np.float64) if self._ring.has_timestamps else None
         if samples_per_channel is None:
@@ -350,7 +354,7 @@ class StreamConsumer:
                 raise RuntimeError(
                     f'{still_missing} more samples were to be read from "{self.name}", but its '
                     f'finite acquisition has {self._samples_to_acquire} samples in all, of which '
-                    f'{self._read} were read already'
+                    f'{self._read} were read already. Read fewer, or start a new stream'
                 )
             if len(self._ring) >= enough:
                 return

@@ -14,6 +14,7 @@ from typing import Any
 from qudi.core.logger import get_logger
 
 from qudi.util.instream.consumer import StreamConsumer, StreamEnd
+from qudi.util.instream.errors import naming
 from qudi.util.instream.hardware import StreamHardware
 from qudi.util.instream.poller import StreamPoller
 from qudi.util.instream.ring import SampleRing
@@ -195,16 +196,17 @@ class StreamDistributor:
         Exception
             What the hardware raises in its own `configure`.
         """
-        request.check_channels()
-        with self._exclusive(f'"{name}" cannot be configured'):
+        consequence = f'"{name}" cannot be configured'
+        with naming(consequence):
+            request.check_channels()
+        with self._exclusive(consequence):
             member = self._member(name)
             if member in self._active:
-                raise RuntimeError(
-                    f'"{name}" cannot be configured while it is streaming, stop its stream first'
-                )
+                raise RuntimeError(f'{consequence} while it is streaming, stop its stream first')
             request = replace(request, sample_rate=member.requested_rate(request.sample_rate))
             if self._active:
-                request.check_against(self.constraints)
+                with naming(consequence):
+                    request.check_against(self.constraints)
                 request = self._served(member.options, request)
             else:
                 self._hardware.configure(request)
