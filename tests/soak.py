@@ -201,7 +201,8 @@ def soak(seconds: float) -> bool:
         if elapsed > len(memory) * max(1, seconds / 30):
             memory.append(process.memory_info().rss / 2**20)
             threads.append(process.num_threads())
-    taken = device.taken
+            device.polls.clear()  # its own record, for other tests
+    taken, starts = device.taken, device.starts
     for habit in habits:
         habit.stop()
     for habit in habits:
@@ -218,7 +219,7 @@ def soak(seconds: float) -> bool:
 
     print(
         f'{qtpy.API_NAME}, Python {platform.python_version()}: {taken} samples on each of 2 '
-        f'channels in {seconds:g} s, {device.starts} start of the device.'
+        f'channels in {seconds:g} s, {starts} start of the device.'
     )
     row = '| {:<9} | {:>7} | {:>11} | {:>11} | {:>9} | {:>11} | {:>13} |'.format
     print(row('consumer', 'streams', 'in', 'out', 'unread', 'lost', 'worst latency'))
@@ -236,10 +237,10 @@ def soak(seconds: float) -> bool:
                 latency,
             )
         )
-    early = memory[len(memory) // 10 :][0]
+    tenths = [memory[len(memory) * tenth // 10] for tenth in range(1, 10)]
     print(
-        f'Memory {early:.1f} MiB after a tenth of the time, {memory[-1]:.1f} MiB at the end, '
-        f'{max(memory):.1f} MiB at most; {min(threads)} to {max(threads)} threads; '
+        f'Memory after each tenth of the time: {", ".join(f"{size:.1f}" for size in tenths)}, '
+        f'{memory[-1]:.1f} MiB; {min(threads)} to {max(threads)} threads; '
         f'{100 * cpu / seconds:.1f} % of one core.'
     )
     for name, problem in problems:
