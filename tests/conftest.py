@@ -236,6 +236,8 @@ def background():
 
     yield submit
     _, hanging = wait(futures, timeout=10)
+    if hanging:
+        faulthandler.dump_traceback(all_threads=True)
     assert not hanging, f'{len(hanging)} calls in other threads hang'
 
 
