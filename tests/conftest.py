@@ -168,7 +168,7 @@ def nothing_left_behind():
     """Fail a test that leaves a thread, a registry entry or a running device."""
     yield
     gc.collect()
-    entries = [distributor.streamer_name for distributor in registry.distributors()]
+    entries = [entry.streamer_name for entry in registry._distributors.values()]
     threads = [thread.objectName() for thread in running_threads()]
     assert not entries, f'Left in the registry: {entries}'
     assert not threads, f'Threads left running: {threads}'

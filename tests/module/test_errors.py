@@ -37,6 +37,7 @@ def test_errors_of_a_streaming_buffer_name_it(bench, call, error):
         ({'mode': 7}, ValueError, '7 is not a valid StreamingMode'),
         ({'size': 10.5}, ValueError, 'must be a whole number of samples'),
         ({'size': 2**40}, ValueError, ''),
+        ({'size': float('inf')}, ValueError, 'must be a whole number of samples'),
         ({'rate': -1}, ValueError, 'must be a positive number of Hz'),
     ],
 )

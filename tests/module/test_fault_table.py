@@ -22,11 +22,16 @@ class Consumers:
             configure(buffer)
             buffer.start_stream()
         bench.produce(20)
+        self._background = background
         self.reads = {}
         if waiting:
-            self.reads = {b.module_name: background(b.read_data, 100) for b in self.buffers}
-            for buffer in self.buffers:
-                bench.wait_for_reader(buffer)
+            self.wait()
+
+    def wait(self):
+        """Begin a read on each buffer that waits for more than there is."""
+        self.reads = {b.module_name: self._background(b.read_data, 100) for b in self.buffers}
+        for buffer in self.buffers:
+            self.bench.wait_for_reader(buffer)
 
     def assert_undisturbed(self, buffers=None):
         """All samples so far arrive, in the reads that wait or in new ones."""
@@ -102,7 +107,7 @@ def test_a_fault_of_the_device_reaches_every_consumer(bench, make_consumers, wai
 
 
 def test_silence_is_a_timeout_with_constant_timing_and_the_stream_goes_on(bench, make_consumers):
-    consumers = make_consumers(bench, read_timeout=0.3)
+    consumers = make_consumers(bench, read_timeout=0.6)
     for read in consumers.reads.values():
         assert isinstance(read.exception(5), TimeoutError)
     consumers.reads.clear()
@@ -119,6 +124,8 @@ def test_silence_is_a_timeout_with_constant_timing_and_the_stream_goes_on(bench,
 def test_silence_is_waited_out_where_it_is_normal(make_bench, make_consumers, timing, qtbot):
     bench = make_bench(sample_timing=timing)
     consumers = make_consumers(bench, read_timeout=0.05)
+    if not consumers.reads:
+        consumers.wait()  # without one, nothing could be waited out
     qtbot.wait(200)
     assert not any(read.done() for read in consumers.reads.values())
     consumers.assert_undisturbed()

@@ -129,6 +129,19 @@ def test_a_stop_with_a_complaint_is_a_stop(bench):
     bench.device.stop_stream()
 
 
+def test_a_device_that_needs_a_moment_to_stop_is_stopped_once(bench, monkeypatch, wait_until):
+    first, _ = bench.buffers(2)
+    stops, stop = [], bench.device.stop_stream
+    monkeypatch.setattr(bench.device, 'stop_stream', lambda: stops.append(1))
+    first.start_stream()
+    first.stop_stream()
+    stop()  # a moment later it is idle
+    bench.device.start_stream()  # by somebody else
+    first.stop_stream()
+    assert len(stops) == 1, "somebody else's stream may have been stopped"
+    stop()
+
+
 def test_an_idle_buffer_does_not_make_up_for_the_failed_stop_of_another(bench):
     first, idle = bench.buffers(2)
     idle.start_stream()
@@ -170,7 +183,6 @@ def test_a_start_beside_a_device_that_fails_is_refused(bench, wait_until):
 
 
 def test_a_hanging_read_freezes_nobody_for_long(bench, background, monkeypatch, wait_until):
-    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.2)
     first, second = bench.buffers(2)
     first.start_stream()
     second.start_stream()
@@ -179,6 +191,7 @@ def test_a_hanging_read_freezes_nobody_for_long(bench, background, monkeypatch, 
     bench.device.faults.add('block in read')
     bench.device.produce(5)
     wait_until(lambda: bench.device.blocked, 'the device hangs')
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.2)
     began = time.perf_counter()
     assert first.available_samples == 0
     assert first.sample_rate == 100
@@ -196,38 +209,57 @@ def test_a_hanging_read_freezes_nobody_for_long(bench, background, monkeypatch, 
     wait_until(lambda: first.module_state() == second.module_state() == 'idle', 'both idle')
 
 
+@pytest.mark.parametrize('hang', ['block in read', 'start slowly'])
 def test_a_device_that_hangs_past_the_deactivation_is_not_used_by_two(
-    bench, monkeypatch, wait_until
+    bench, background, monkeypatch, wait_until, hang
 ):
-    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
     (buffer,) = bench.buffers(1)
-    buffer.start_stream()
-    bench.device.faults.add('block in read')
-    bench.device.produce(5)
+    if hang == 'block in read':
+        buffer.start_stream()
+        bench.device.produce(5)
+    bench.device.faults.add(hang)
+    if hang != 'block in read':
+        background(buffer.start_stream)
     wait_until(lambda: bench.device.blocked, 'the device hangs')
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
     bench.qudi.deactivate('buffer1')
     assert registry.distributors() == []
     with pytest.raises(RuntimeError, match='"streamer" cannot be used: one of its calls, from'):
         registry.acquire(bench.device)
+    monkeypatch.undo()
     bench.device.faults.clear()
     bench.device.released.set()
     wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')
+    wait_until(lambda: not bench.device.blocked, 'the call returned')
     bench.qudi.activate('buffer1').start_stream()
     bench.produce(5)
     bench.assert_delivers(buffer, 0, 5)
     buffer.stop_stream()
 
 
-def test_a_stop_during_a_hanging_start_is_obeyed_later(bench, background, monkeypatch, wait_until):
-    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
+@pytest.mark.parametrize('when', ['before it has the device', 'while it hangs'])
+def test_a_stop_during_a_hanging_start_is_obeyed_later(
+    bench, background, monkeypatch, wait_until, when
+):
     buffer, other = bench.buffers(2)
     configure(buffer, rate=10)
     configure(other, rate=20)
     bench.device.faults.add('configure slowly')
-    start = background(buffer.start_stream)
+    (distributor,) = registry.distributors()
+    with distributor._lock:  # a stop counts also while the start still waits for the device
+        start = background(buffer.start_stream)
+        wait_until(lambda: distributor._members['buffer1'].is_wanted, 'the start was called')
+        if when == 'before it has the device':
+            monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
+            distributor._held_since = 0.0
+            with pytest.raises(RuntimeError, match='"buffer1" has stopped, but "streamer" has not'):
+                buffer.stop_stream()
+            distributor._held_since = math.inf
     wait_until(lambda: bench.device.blocked, 'the device hangs')
-    with pytest.raises(RuntimeError, match='"buffer1" has stopped, but "streamer" has not'):
-        buffer.stop_stream()
+    if when == 'while it hangs':
+        monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
+        with pytest.raises(RuntimeError, match='"buffer1" has stopped, but "streamer" has not'):
+            buffer.stop_stream()
     bench.device.released.set()
     start.result(5)
     assert (buffer.module_state(), bench.device.module_state()) == ('idle', 'idle')
@@ -236,13 +268,13 @@ def test_a_stop_during_a_hanging_start_is_obeyed_later(bench, background, monkey
 
 
 def test_a_hanging_device_costs_its_patience_once_for_all_buffers(bench, wait_until, monkeypatch):
-    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 1.0)
     buffers = bench.buffers(5)
     for buffer in buffers:
         buffer.start_stream()
     bench.device.faults.add('block in read')
     bench.device.produce(5)
     wait_until(lambda: bench.device.blocked, 'the device hangs')
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 1.0)
     began = time.perf_counter()
     for buffer in buffers:
         with pytest.raises(RuntimeError, match='has not returned for 1 s'):
@@ -255,16 +287,16 @@ def test_a_hanging_device_costs_its_patience_once_for_all_buffers(bench, wait_un
 def test_a_stop_waits_on_when_another_call_follows_the_one_it_waited_for(
     bench, background, monkeypatch, qtbot
 ):
-    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.4)
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 1.0)
     buffer = bench.buffer('buffer', max_poll_rate=1e-3)
     buffer.start_stream()
     (distributor,) = registry.distributors()
     with distributor._lock:
         distributor._held_since = time.perf_counter()
         stop = background(buffer.stop_stream)
-        qtbot.wait(200)
+        qtbot.wait(500)
         distributor._held_since = time.perf_counter()  # as if somebody else had been quicker
-        qtbot.wait(300)
+        qtbot.wait(600)
         assert not stop.done(), 'it gave up although no call took too long'
         distributor._held_since = math.inf
     stop.result(5)

@@ -50,7 +50,7 @@ def test_buffers_that_are_activated_at_once_share_one_distributor(bench, backgro
 
     futures = [background(registry.acquire, Streamer()) for _ in range(2)]
     assert asked.acquire(timeout=10)
-    asked.acquire(timeout=0.2)  # nobody else asks, or a second distributor is being made
+    asked.acquire(timeout=1)  # nobody else asks, or a second distributor is being made
     answer.set()
     first, second = (future.result(10) for future in futures)
     for distributor in (first, second):
@@ -228,11 +228,11 @@ def test_a_start_that_races_with_a_deactivation_leaves_nothing_running(bench, ba
 def test_a_buffer_deactivated_during_a_slow_start_does_not_stream(
     bench, background, monkeypatch, wait_until
 ):
-    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
     (buffer,) = bench.buffers(1)
     bench.device.faults.add('start slowly')
     future = background(buffer.start_stream)
     wait_until(lambda: bench.device.blocked, 'the device is about to start')
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
     bench.qudi.deactivate('buffer1')
     assert buffer.module_state() == 'deactivated'
     bench.device.released.set()
@@ -244,13 +244,13 @@ def test_a_buffer_deactivated_during_a_slow_start_does_not_stream(
 def test_a_buffer_reloaded_during_a_slow_start_leaves_no_ghost(
     bench, background, monkeypatch, wait_until
 ):
-    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
     buffer, other = bench.buffers(2)
     configure(buffer, rate=10)
     configure(other, rate=20)
     bench.device.faults.add('configure slowly')
     future = background(buffer.start_stream)
     wait_until(lambda: bench.device.blocked, 'the device takes its time')
+    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
     bench.qudi.deactivate('buffer1')
     bench.qudi.activate('buffer1')
     bench.device.released.set()
@@ -288,17 +288,79 @@ def test_a_buffer_can_be_deactivated_while_its_stream_begins_or_ends(bench, back
     assert bench.device.module_state() == 'idle'
 
 
-def test_a_read_that_waits_in_silence_does_not_keep_qudi_from_quitting(
-    bench, background, monkeypatch
-):
-    buffer = bench.buffer('buffer', read_timeout=None)
+def test_nobody_changes_the_state_while_qudi_deactivates(bench, background, wait_until):
+    buffer, other = bench.buffers(2)
+    (distributor,) = registry.distributors()
+    other.start_stream()
+    configure(buffer, size=10)
     buffer.start_stream()
-    bench.produce(5)
-    future = background(buffer.read_data, 10)
-    bench.wait_for_reader(buffer)
+    distributor._members['buffer1'].tell_changed = lambda: None
+    bench.device.produce(20)  # overflows
+    wait_until(lambda: 'buffer1' not in distributor.active_names, 'the buffer is inactive')
+    deactivate, states = buffer._deactivate_in_qudi, []
+
+    def deactivate_while_another_thread_looks():
+        background(buffer._follow_stream).result(5)
+        states.append(buffer.module_state())
+        deactivate()
+
+    buffer._deactivate_in_qudi = deactivate_while_another_thread_looks
+    bench.qudi.deactivate('buffer1')
+    assert states == ['locked'], 'another thread changed the state during a deactivation'
+    assert buffer.module_state() == 'deactivated'
+    other.stop_stream()
+
+
+def test_a_removed_buffer_is_freed_at_once(bench):
+    buffer = weakref.ref(bench.buffer('buffer'))
+    bench.qudi.deactivate('buffer')
+    gc.collect()
+    gc.disable()
+    try:
+        bench.qudi.module_manager.remove_module('buffer')
+        assert buffer() is None, 'left to the garbage collector, whatever thread that runs in'
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize('timing', ['CONSTANT', 'TIMESTAMP'])
+def test_a_read_that_waits_long_does_not_keep_qudi_from_quitting(
+    make_bench, background, monkeypatch, qtbot, timing
+):
+    bench = make_bench(sample_timing=timing)
+    dark, dim, other = bench.buffers(3, read_timeout=None)
+    for buffer in (dark, dim, other):
+        buffer.start_stream()
+    reads = [background(buffer.read_data, 1000) for buffer in (dark, dim)]
+    for buffer in (dark, dim):
+        bench.wait_for_reader(buffer)
     monkeypatch.setattr(bench.qudi, '_shutting_down', True, raising=False)
-    with pytest.raises(RuntimeError, match='"buffer" has ended: qudi quits'):
-        future.result(5)
+    monkeypatch.setattr(bench.qudi, 'watchdog', object(), raising=False)
+    for _ in range(15):  # the user is asked, and samples trickle in
+        bench.produce(1)
+        qtbot.wait(100)
+    assert [buffer.status.state for buffer in (dark, dim, other)] == ['running'] * 3, (
+        'a question of qudi has ended a stream'
+    )
+    monkeypatch.setattr(bench.qudi, 'watchdog', None)
+    for read in reads:
+        with pytest.raises(RuntimeError, match='has ended: qudi quits'):
+            read.result(5)
+    assert other.status.state == 'running', 'a stream ended that nobody waits for'
+    other.stop_stream()
+
+
+def test_a_poll_does_its_work_when_qudi_has_gone(bench, monkeypatch, wait_until):
+    (buffer,) = bench.buffers(1)
+    buffer.start_stream()
+
+    def gone(_):
+        raise RuntimeError('qudi has gone')
+
+    monkeypatch.setattr(type(buffer), '_qudi_main', property(gone))
+    assert not buffer._is_qudi_quitting()
+    monkeypatch.undo()
+    buffer.stop_stream()
 
 
 @pytest.mark.parametrize('slow', ['configure slowly', 'start slowly'])

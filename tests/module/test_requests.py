@@ -244,6 +244,26 @@ def test_a_rate_may_be_told_while_another_thread_configures(bench, monkeypatch):
     assert buffer.sample_rate == 20
 
 
+def test_a_device_that_refuses_the_largest_buffer_still_gets_the_channels_of_all(
+    bench, monkeypatch
+):
+    first, second = bench.buffers(2)
+    configure(second, ['b'], size=5000)
+    configure(first, ['a'], size=50)
+    device_configure = bench.device.configure
+
+    def refuse_large_buffers(active_channels, streaming_mode, channel_buffer_size, sample_rate):
+        if channel_buffer_size > 1000:
+            raise ValueError('too large')
+        device_configure(active_channels, streaming_mode, channel_buffer_size, sample_rate)
+
+    monkeypatch.setattr(bench.device, 'configure', refuse_large_buffers)
+    first.start_stream()
+    assert bench.device.active_channels == ['a', 'b']
+    assert bench.device.channel_buffer_size == 50
+    first.stop_stream()
+
+
 def test_no_channels_are_added_where_more_of_them_would_slow_the_device(make_bench):
     bench = make_bench(sample_timing='TIMESTAMP')
     first, second = bench.buffers(2)

@@ -12,6 +12,7 @@ Everything behind it is in qudi.util.instream.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -82,7 +83,9 @@ class DataInStreamBuffer(DataInStreamInterface):
         self._state_lock = threading.RLock()
         self._is_leaving = False  # while qudi deactivates this module; set under the same lock
         self._deactivate_in_qudi = self.module_state.deactivate
-        self.module_state.deactivate = self._deactivate_alone
+        # Weakly: a reference cycle would leave this Qt object to the garbage collector's thread
+        deactivate_alone = weakref.WeakMethod(self._deactivate_alone)
+        self.module_state.deactivate = lambda: deactivate_alone()()
 
     def on_activate(self) -> None:
         """Join the other buffers of the same hardware."""
@@ -102,7 +105,13 @@ class DataInStreamBuffer(DataInStreamInterface):
             self._is_leaving = False
 
     def _is_qudi_quitting(self) -> bool:
-        return getattr(self._qudi_main, '_shutting_down', False)
+        try:
+            main = self._qudi_main
+        except RuntimeError:  # it has gone
+            return False
+        # It says so already while it asks the user whether to quit; then it drops its watchdog
+        is_shutting_down = getattr(main, '_shutting_down', False)
+        return is_shutting_down and getattr(main, 'watchdog', None) is None
 
     def on_deactivate(self) -> None:
         """Stop this buffer's stream and leave the other buffers."""

@@ -51,6 +51,12 @@ class StreamStatus:
     ring_size: int
 
 
+@dataclass(frozen=True)
+class _WaitingRead:
+    enough: int  # unread samples that it waits for
+    since: float  # by perf_counter
+
+
 class StreamConsumer:
     """One stream of one buffer, from its start to its end.
 
@@ -101,7 +107,7 @@ class StreamConsumer:
         self._message = ''
         self._error: BaseException | None = None
         self._received_at = time.perf_counter()
-        self._awaited: list[int] = []  # how many unread samples each waiting read waits for
+        self._awaited: list[_WaitingRead] = []
         # Guards everything above and is notified when a waiting read can go on. It is taken last
         # of all locks, and given back while a read waits.
         self._changed = threading.Condition()
@@ -133,7 +139,7 @@ class StreamConsumer:
             self._received_at = time.perf_counter()
             if self._received == self._samples_to_acquire:
                 self._finish(StreamEnd.FINISHED, f'all {self._received} samples were acquired')
-            if self._awaited and len(self._ring) >= min(self._awaited):
+            if any(len(self._ring) >= read.enough for read in self._awaited):
                 self._changed.notify_all()
 
     def _store(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
@@ -206,10 +212,11 @@ class StreamConsumer:
             return 0 if self.is_stopped else len(self._ring)
 
     @property
-    def waits_in_silence(self) -> bool:
-        """Whether a read waits although no sample has come for a second."""
+    def longest_wait(self) -> float:
+        """Seconds for which the oldest of the waiting reads has waited, 0 if none waits."""
         with self._changed:
-            return bool(self._awaited) and time.perf_counter() - self._received_at > 1.0
+            now = time.perf_counter()
+            return max((now - read.since for read in self._awaited), default=0.0)
 
     @property
     def status(self) -> StreamStatus:
@@ -345,7 +352,7 @@ class StreamConsumer:
 
         Raises as soon as it is clear that not all that it is `still_missing` will come.
         """
-        began = time.perf_counter()
+        this_read = _WaitingRead(enough, since=time.perf_counter())
         while True:
             is_short = len(self._ring) < still_missing
             if self.is_stopped or (self._end is not None and is_short):
@@ -360,7 +367,7 @@ class StreamConsumer:
                 return
             patience = None
             if self._silence_limit is not None:
-                last_sign = max(began, self._received_at)
+                last_sign = max(this_read.since, self._received_at)
                 patience = last_sign + self._silence_limit - time.perf_counter()
                 patience = min(patience, threading.TIMEOUT_MAX)
                 if patience <= 0:
@@ -370,11 +377,11 @@ class StreamConsumer:
                         f'check the clock or trigger of the hardware and read again, or set a '
                         f'longer read_timeout'
                     )
-            self._awaited.append(enough)
+            self._awaited.append(this_read)
             try:
                 self._changed.wait(patience)
             finally:
-                self._awaited.remove(enough)
+                self._awaited.remove(this_read)
 
     def _take(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
         self._ring.read_into(samples, timestamps)

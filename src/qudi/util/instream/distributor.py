@@ -28,6 +28,9 @@ _log = get_logger(__name__)
 # takes milliseconds; one that takes this long hangs, and a window should not freeze for longer.
 _PATIENCE = 5.0
 
+# How long a read may go on waiting for samples while qudi quits (s)
+_WAIT_WHILE_QUITTING = 1.0
+
 
 @dataclass(eq=False)
 class _Member:
@@ -82,6 +85,7 @@ class StreamDistributor:
         self._changed: list[_Member] = []  # became active or inactive and were not told yet
         # The member whose end should have stopped the hardware, if that failed
         self._unstopped_by: _Member | None = None
+        self._tell_left: Callable[[], None] | None = None  # once it is closed
         # Guards all of the above, and every call of the hardware that does not only ask. It is
         # taken before a consumer's lock and never held while waiting for samples, for a thread or
         # for the registry, nor while anybody is told anything.
@@ -104,7 +108,8 @@ class StreamDistributor:
         tell_changed : callable
             Called after the buffer has become active or inactive, from any thread.
         is_quitting : callable
-            Tells whether qudi is about to quit, and reads should no longer wait in silence.
+            Tells whether qudi quits, so that reads must not wait long. Called from the poller's
+            thread with the lock held: it only looks.
         """
         self._members[options.name] = _Member(options, tell_changed, is_quitting)
 
@@ -119,21 +124,23 @@ class StreamDistributor:
         # First, so that a start in another thread either is stopped below or finds it gone
         self._stop(self._members.pop(name))
 
-    def close(self) -> bool:
+    def close(self, tell_left: Callable[[], None]) -> None:
         """End the polling thread. There must be no member left.
 
-        Returns
-        -------
-        bool
-            Whether it has ended; otherwise it is in a call of the hardware that hangs.
+        Parameters
+        ----------
+        tell_left : callable
+            Called when no call of the hardware is in progress any more: before this returns, or
+            by the thread whose call hangs, when it returns at last. Perhaps more than once.
         """
-        try:
+        self._tell_left = tell_left
+        with (
+            suppress(RuntimeError),
+            self._exclusive(f'"{self.streamer_name}" cannot be left'),
+        ):
             if self._unstopped_by is not None:
-                with self._exclusive(f'"{self.streamer_name}" could not be stopped'):
-                    self._stop_hardware_quietly(self._unstopped_by)
-        finally:
-            has_ended = self._poller.close()
-        return has_ended
+                self._stop_hardware_quietly(self._unstopped_by)
+        self._poller.close()
 
     @property
     def streamer_name(self) -> str:
@@ -254,9 +261,10 @@ class StreamDistributor:
         Exception
             What the hardware raises in `configure` or `start_stream`.
         """
+        # Before the lock is there: a stop from now on counts, however long this start has to wait
+        self._member(name).is_wanted = True
         with self._exclusive(f'"{name}" cannot start'):
             member = self._member(name)
-            member.is_wanted = True
             member.stop_stream('it was started anew')
             self._retire()
             if self._unstopped_by is not None:
@@ -271,7 +279,7 @@ class StreamDistributor:
             # The device may have taken its time, and whoever wanted this has stopped waiting
             if not member.is_wanted or self._members.get(name) is not member:
                 member.stop_stream('it was stopped while it started')
-            self._retire()
+                self._retire()
 
     def stop(self, name: str) -> None:
         """End the stream of a member; the last one to end stops the hardware.
@@ -323,14 +331,16 @@ class StreamDistributor:
             own = replace(held, channels=tuple(self._hardware.active_channels))
             if not own.channels:
                 own = replace(own, channels=tuple(self.constraints.channel_units))
-        wanted = self._with_needs_of_others(own)
-        if not wanted.is_same_as(held):
+        both = self._with_needs_of_others(own)
+        channels_only = replace(both, channel_buffer_size=own.channel_buffer_size)
+        for wanted in dict.fromkeys((both, channels_only, own)):
             try:
-                self._hardware.configure(wanted)
+                if not wanted.is_same_as(held):
+                    self._hardware.configure(wanted)
+                break
             except Exception:
-                if wanted is own:
+                if wanted == own:
                     raise
-                self._hardware.configure(own)
         return own
 
     def _with_needs_of_others(self, own: StreamSettings) -> StreamSettings:
@@ -352,7 +362,7 @@ class StreamDistributor:
         if channels != set(own.channels):
             ordered = tuple(ch for ch in self.constraints.channel_units if ch in channels)
             own = replace(own, channels=ordered)
-        return own if size == own.channel_buffer_size else replace(own, channel_buffer_size=size)
+        return replace(own, channel_buffer_size=size)
 
     def _join(self, member: _Member) -> None:
         """Begin a stream on the hardware that runs already."""
@@ -419,10 +429,12 @@ class StreamDistributor:
         self._unstopped_by = member
         try:
             self._hardware.stop()
-        finally:
+        except Exception:
             with suppress(Exception):  # what cannot be asked may still run
                 if not self._hardware.is_running:
                     self._unstopped_by = None
+            raise
+        self._unstopped_by = None
 
     def _stop_hardware_quietly(self, member: _Member) -> None:
         """Stop the hardware where the exception that matters is on its way already."""
@@ -456,6 +468,8 @@ class StreamDistributor:
             self._lock.release()
             for member in changed:
                 member.tell_changed()
+            if self._tell_left is not None:
+                self._tell_left()
 
     @property
     def _patience_left(self) -> float:
@@ -484,13 +498,15 @@ class StreamDistributor:
                 _log.warning(f'"{self.streamer_name}" could not be stopped:', exc_info=True)
 
     def _free_reads_of_quitting_qudi(self) -> None:
-        """End streams whose reads wait in silence while qudi quits.
+        """End streams whose reads wait long while qudi quits.
 
         The thread that reads cannot be deactivated before its read returns, and qudi waits for it.
         """
         for member in self._active:
             consumer = member.consumer
-            if consumer is not None and member.is_quitting() and consumer.waits_in_silence:
+            if consumer is None or consumer.longest_wait < _WAIT_WHILE_QUITTING:
+                continue
+            if member.is_quitting():
                 member.stop_stream('qudi quits')
 
     def _fail(self, consumers: list[StreamConsumer], error: Exception) -> None:

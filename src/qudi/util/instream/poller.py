@@ -42,6 +42,7 @@ class StreamPoller:
         self._timer = _PollTimer(poll)
         self._timer.moveToThread(self._thread)
         self._thread.start()
+        _running.difference_update([other for other in _running if other._thread.isFinished()])
         _running.add(self)
 
     def set_rate(self, rate: float | None) -> None:

@@ -37,21 +37,23 @@ def acquire(streamer: Any) -> StreamDistributor:
         If the hardware hangs in a call from before its last buffer was deactivated.
     """
     uuid = netobtain(streamer.module_uuid)
-    while True:
-        with _lock:
-            if uuid not in _distributors:
-                _distributors[uuid] = StreamDistributor(streamer)
-                _users[uuid] = 0
-            distributor = _distributors[uuid]
-            if uuid in _users:
-                _users[uuid] += 1
-                return distributor
-        if not _close(uuid, distributor):
+    with _lock:
+        left_behind = None if uuid in _users else _distributors.get(uuid)
+    if left_behind is not None:
+        _close(uuid, left_behind)
+    with _lock:
+        if uuid not in _distributors:
+            _distributors[uuid] = StreamDistributor(streamer)
+            _users[uuid] = 0
+        elif uuid not in _users:
+            name = _distributors[uuid].streamer_name
             raise RuntimeError(
-                f'"{distributor.streamer_name}" cannot be used: one of its calls, from before all '
-                f'its buffers were deactivated, has not returned. Check the connection to the '
-                f'device; if this lasts, reload "{distributor.streamer_name}" or restart qudi'
+                f'"{name}" cannot be used: one of its calls, from before all its buffers were '
+                f'deactivated, has not returned. Check the connection to the device; if this '
+                f'lasts, reload "{name}" or restart qudi'
             )
+        _users[uuid] += 1
+        return _distributors[uuid]
 
 
 def release(distributor: StreamDistributor) -> None:
@@ -65,14 +67,15 @@ def release(distributor: StreamDistributor) -> None:
     _close(uuid, distributor)
 
 
-def _close(uuid: UUID, distributor: StreamDistributor) -> bool:
-    """Close a distributor without users, and forget it unless it hangs in the hardware."""
-    has_ended = distributor.close()
-    if has_ended:
+def _close(uuid: UUID, distributor: StreamDistributor) -> None:
+    """Close a distributor without users. It is forgotten when it has left the hardware."""
+
+    def forget() -> None:
         with _lock:
-            if _distributors.get(uuid) is distributor:
+            if _distributors.get(uuid) is distributor and uuid not in _users:
                 del _distributors[uuid]
-    return has_ended
+
+    distributor.close(forget)
 
 
 def distributors() -> list[StreamDistributor]:

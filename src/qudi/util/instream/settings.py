@@ -58,7 +58,7 @@ class StreamSettings:
                 f'active_channels must be a list of channel names, got the text {self.channels!r}'
             )
         size = self.channel_buffer_size
-        if size != int(size):
+        if not math.isfinite(size) or size != int(size):
             raise ValueError(f'channel_buffer_size must be a whole number of samples, got {size}')
         object.__setattr__(self, 'channels', tuple(str(channel) for channel in self.channels))
         object.__setattr__(self, 'channel_buffer_size', int(size))
