@@ -371,7 +371,14 @@ BREAKAGES = [
         MODULE,
         'weakref.WeakMethod(self._deactivate_alone)',
         '(lambda deactivate=self._deactivate_alone: deactivate)',
-        'module/test_lifecycle.py::test_a_removed_buffer_is_freed_at_once',
+        'module/test_lifecycle.py::test_a_removed_buffer_and_its_poller_are_freed_at_once',
+    ),
+    Breakage(
+        'a closed distributor is in a reference cycle',
+        DISTRIBUTOR,
+        'tell_left, self._tell_left = self._tell_left, None',
+        'tell_left = self._tell_left',
+        'module/test_lifecycle.py::test_a_removed_buffer_and_its_poller_are_freed_at_once',
     ),
     Breakage(
         'the question whether to quit counts as quitting',

@@ -311,14 +311,20 @@ def test_nobody_changes_the_state_while_qudi_deactivates(bench, background, wait
     other.stop_stream()
 
 
-def test_a_removed_buffer_is_freed_at_once(bench):
-    buffer = weakref.ref(bench.buffer('buffer'))
-    bench.qudi.deactivate('buffer')
+def test_a_removed_buffer_and_its_poller_are_freed_at_once(bench):
+    buffer = bench.buffer('buffer')
+    (distributor,) = registry.distributors()
+    buffer.start_stream()
+    bench.produce(5)
+    mortals = [weakref.ref(thing) for thing in (buffer, distributor, distributor._poller)]
+    del buffer, distributor
     gc.collect()
     gc.disable()
     try:
+        bench.qudi.deactivate('buffer')
         bench.qudi.module_manager.remove_module('buffer')
-        assert buffer() is None, 'left to the garbage collector, whatever thread that runs in'
+        left = [mortal() for mortal in mortals if mortal() is not None]
+        assert not left, 'left to the garbage collector, whatever thread that runs in'
     finally:
         gc.enable()
 

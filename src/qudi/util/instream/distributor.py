@@ -131,7 +131,7 @@ class StreamDistributor:
         ----------
         tell_left : callable
             Called when no call of the hardware is in progress any more: before this returns, or
-            by the thread whose call hangs, when it returns at last. Perhaps more than once.
+            by the thread whose call hangs, when it returns at last.
         """
         self._tell_left = tell_left
         with (
@@ -468,8 +468,9 @@ class StreamDistributor:
             self._lock.release()
             for member in changed:
                 member.tell_changed()
-            if self._tell_left is not None:
-                self._tell_left()
+            tell_left, self._tell_left = self._tell_left, None
+            if tell_left is not None:
+                tell_left()
 
     @property
     def _patience_left(self) -> float:
