@@ -342,7 +342,7 @@ def test_a_read_that_waits_long_does_not_keep_qudi_from_quitting(
         bench.wait_for_reader(buffer)
     monkeypatch.setattr(bench.qudi, '_shutting_down', True, raising=False)
     monkeypatch.setattr(bench.qudi, 'watchdog', object(), raising=False)
-    for _ in range(15):  # the user is asked, and samples trickle in
+    for _ in range(25):  # the user is asked, and samples trickle in
         bench.produce(1)
         qtbot.wait(100)
     assert [buffer.status.state for buffer in (dark, dim, other)] == ['running'] * 3, (

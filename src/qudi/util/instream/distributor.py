@@ -29,7 +29,7 @@ _log = get_logger(__name__)
 _PATIENCE = 5.0
 
 # How long a read may go on waiting for samples while qudi quits (s)
-_WAIT_WHILE_QUITTING = 1.0
+_WAIT_WHILE_QUITTING = 2.0
 
 
 @dataclass(eq=False)
