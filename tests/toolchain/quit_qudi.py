@@ -28,7 +28,7 @@ def read_on(buffer):
     try:
         buffer.read_data(buffer.channel_buffer_size)  # more than will come
     except RuntimeError as error:
-        print('read ended:', error)
+        print(f'read ended: {error}\n', end='')  # in one piece, beside other threads
 
 
 def start():
