@@ -358,15 +358,18 @@ def test_a_read_that_waits_long_does_not_keep_qudi_from_quitting(
 
 def test_a_poll_does_its_work_when_qudi_has_gone(bench, monkeypatch, wait_until):
     (buffer,) = bench.buffers(1)
+    configure(buffer, size=10)
     buffer.start_stream()
 
     def gone(_):
         raise RuntimeError('qudi has gone')
 
     monkeypatch.setattr(type(buffer), '_qudi_main', property(gone))
-    assert not buffer._is_qudi_quitting()
+    monkeypatch.setattr('qudi.util.instream.distributor._WAIT_WHILE_QUITTING', 0.0)
+    bench.device.produce(20)  # overflows
+    wait_until(lambda: bench.device.module_state() == 'idle', 'the poll stopped the device')
     monkeypatch.undo()
-    buffer.stop_stream()
+    bench.assert_delivers(buffer, 0, 10)
 
 
 @pytest.mark.parametrize('slow', ['configure slowly', 'start slowly'])
@@ -377,15 +380,9 @@ def test_a_stop_during_a_slow_start_is_obeyed(bench, background, wait_until, slo
     bench.device.faults.add(slow)
     start = background(buffer.start_stream)
     wait_until(lambda: bench.device.blocked, 'the device takes its time')
-    stopping = threading.Event()
-
-    def stop():
-        stopping.set()
-        buffer.stop_stream()
-
-    stop = background(stop)
-    stopping.wait(10)
-    time.sleep(0.1)  # until it waits for the start
+    (distributor,) = registry.distributors()
+    stop = background(buffer.stop_stream)
+    wait_until(lambda: not distributor._members['buffer1'].is_wanted, 'the stop was called')
     bench.device.released.set()
     start.result(10)
     stop.result(10)
