@@ -24,7 +24,7 @@ from qudi.hardware.instream_simulator import InStreamSimulator
 from qtpy import QtCore
 
 from bench import Bench
-from qudi.util.instream import registry
+from qudi.util.instream import distributor, registry
 from qudi.util.instream.poller import _PollTimer
 
 faulthandler.enable()
@@ -149,9 +149,13 @@ def _coverage_of_the_polling_thread():
         tracers[thread] = sys.gettrace()
 
     if threading.gettrace():
-        set_rate, tick, quit_ = _PollTimer._set_rate, _PollTimer._tick, _PollTimer._quit
+        set_pace, schedule = _PollTimer._set_pace, _PollTimer._schedule
+        tick, quit_ = _PollTimer._tick, _PollTimer._quit
         # Each under its name and with its number of arguments, by which PySide2 calls it
-        _PollTimer._set_rate = wraps(set_rate)(lambda self, rate: call(set_rate, self, rate))
+        _PollTimer._set_pace = wraps(set_pace)(
+            lambda self, rate, rest: call(set_pace, self, rate, rest)
+        )
+        _PollTimer._schedule = wraps(schedule)(lambda self: call(schedule, self))
         _PollTimer._tick = wraps(tick)(lambda self: call(tick, self))
         _PollTimer._quit = wraps(quit_)(lambda self: call(quit_, self))
 
@@ -205,9 +209,16 @@ def wait_until(qtbot):
 
 
 @pytest.fixture
-def make_bench(qudi, wait_until):
+def make_bench(qudi, wait_until, monkeypatch):
     """Make a bench with options for its simulated device."""
-    return lambda **options: Bench(qudi, wait_until, **options)
+
+    def make(**options):
+        if not options.get('clocked'):
+            # Nobody can foresee when such a device has its samples
+            monkeypatch.setattr(distributor, '_LONGEST_REST', 0.0)
+        return Bench(qudi, wait_until, **options)
+
+    return make
 
 
 @pytest.fixture

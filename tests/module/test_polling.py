@@ -1,7 +1,12 @@
 """The device is polled no more often than the active buffers allow, and not at all without one."""
 
+import time
+
 import numpy as np
 import pytest
+
+from bench import configure
+from qudi.util.instream import consumer
 
 
 def polls_in_worst_second(times):
@@ -78,3 +83,162 @@ def test_large_backlogs_are_moved_in_pieces_without_a_seam(make_bench):
     bench.produce(150_000)  # 3.6 MB, more than the array between device and ring
     bench.assert_delivers(buffer, 0, 150_000)
     buffer.stop_stream()
+
+
+# -------------------------------------------------------------------- when it is of use
+
+
+@pytest.fixture
+def clocked(make_bench):
+    """A device that makes samples by its clock."""
+    return make_bench(channels=['a', 'b'], clocked=True)
+
+
+def read_blocks(device, buffer, count, seconds):
+    """Read blocks as they come; return how old the newest sample of each is then."""
+    data = np.empty((count, 2))
+    ages = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        buffer.read_data_into_buffer(data, count)
+        samples = data[-1, 0] // 16 + 1  # since the start
+        ages.append(time.perf_counter() - device._started_at - samples / buffer.sample_rate)
+    return ages
+
+
+def test_a_read_returns_as_soon_as_its_samples_are_there(clocked):
+    buffer = clocked.buffer('buffer', max_poll_rate=10)
+    configure(buffer, size=10_000, rate=1000.0)
+    buffer.start_stream()
+    buffer.read_data(37)  # so that the blocks are not in time with the start
+    ages = read_blocks(clocked.device, buffer, 200, seconds=4)
+    buffer.stop_stream()
+    # Polls at a fixed beat of 10/s would come 50 ms after the samples, typically
+    assert np.median(ages) < 0.015, f'ages of the newest samples: {ages}'
+
+
+def test_samples_are_noticed_before_a_read_gives_up(clocked):
+    buffer = clocked.buffer('buffer', max_poll_rate=100, read_timeout=0.2)
+    configure(buffer, size=10_000, rate=100.0)
+    buffer.start_stream()
+    assert len(buffer.read_data(150)[0]) == 300  # takes 1.5 s
+    buffer.stop_stream()
+
+
+def test_readers_below_the_ceiling_cause_no_more_polls_than_they_need(clocked, background):
+    buffers = [clocked.buffer(name, max_poll_rate=100) for name in ('buffer1', 'buffer2')]
+    for buffer in buffers:
+        configure(buffer, size=10_000, rate=1000.0)
+    for buffer in buffers:
+        buffer.start_stream()
+    reads = [background(read_blocks, clocked.device, b, 50, 3.0) for b in buffers]
+    for read in reads:
+        read.result(20)
+    for buffer in buffers:
+        buffer.stop_stream()
+    rate = len(clocked.device.polls) / 3
+    assert 15 < rate <= 45, f'{rate:.1f} polls a second for 20 reads a second'
+
+
+def test_a_small_ring_does_not_overflow_while_its_reader_waits(clocked):
+    buffer = clocked.buffer('buffer', max_poll_rate=2)
+    # Full after 1.3 intervals of the polls, and each poll is half an interval later than wished
+    configure(buffer, size=650, rate=1000.0)
+    buffer.start_stream()
+    ages = read_blocks(clocked.device, buffer, 250, seconds=3)
+    buffer.stop_stream()
+    assert len(ages) > 8
+
+
+def test_a_first_look_shows_what_came_since_the_start(clocked, qtbot):
+    buffer = clocked.buffer('buffer', max_poll_rate=100)
+    configure(buffer, size=100_000, rate=1000.0)
+    buffer.start_stream()
+    qtbot.wait(900)
+    assert len(buffer.read_data()[0]) > 2 * 700
+    buffer.stop_stream()
+
+
+@pytest.mark.parametrize(('rate', 'timeout', 'count'), [(10, 0.05, 60), (1.9, 0.1, 10)])
+def test_rare_polls_are_no_silence(clocked, rate, timeout, count):
+    buffer = clocked.buffer('buffer', max_poll_rate=rate, read_timeout=timeout)
+    configure(buffer, size=10_000, rate=1000.0)
+    buffer.start_stream()
+    assert len(buffer.read_data(count)[0]) == 2 * count
+    buffer.stop_stream()
+
+
+def test_a_stream_that_nobody_reads_is_polled_once_in_a_while(clocked, qtbot, monkeypatch):
+    monkeypatch.setattr(consumer, '_ATTENTION', 0.0)  # nobody has looked for long
+    buffer = clocked.buffer('buffer', max_poll_rate=100)
+    configure(buffer, size=100_000, rate=1000.0)
+    buffer.start_stream()
+    qtbot.wait(2200)
+    buffer.stop_stream()
+    assert len(clocked.device.polls) >= 2
+    assert np.diff(clocked.device.polls).min() > 0.99
+    assert buffer.status.samples_received > 1900
+
+
+def test_a_device_is_polled_before_more_than_half_of_its_buffer_is_filled(
+    clocked, qtbot, monkeypatch
+):
+    monkeypatch.setattr(consumer, '_ATTENTION', 0.0)
+    buffer = clocked.buffer('buffer', max_poll_rate=50)
+    clocked.device.faults.add('small buffer')  # full after 100 ms
+    configure(buffer, size=100_000, rate=10_000.0)
+    buffer.start_stream()
+    qtbot.wait(2000)
+    buffer.stop_stream()
+    gaps = np.diff(clocked.device.polls)
+    assert 0.04 < np.median(gaps) < 0.07
+    assert buffer.status.samples_received > 0.95 * clocked.device._produced
+
+
+def test_a_program_that_looks_for_samples_sees_them_at_the_rate_that_is_allowed(clocked, qtbot):
+    buffer = clocked.buffer('buffer', max_poll_rate=50)
+    configure(buffer, size=100_000, rate=1000.0)
+    buffer.start_stream()
+    buffer.read_data(10)
+    qtbot.wait(200)
+    delays = []
+    for _ in range(50):
+        there = int((time.perf_counter() - clocked.device._started_at) * 1000)
+        delays.append(there - buffer.available_samples)
+        qtbot.wait(20)
+    buffer.stop_stream()
+    assert np.median(delays[10:]) < 40, f'{delays} samples were not shown yet'
+
+
+@pytest.mark.parametrize('timing', ['TIMESTAMP', 'RANDOM'])
+def test_samples_at_times_that_nobody_knows_are_fetched_at_the_rate_that_is_allowed(
+    make_bench, qtbot, timing
+):
+    bench = make_bench(channels=['a', 'b'], sample_timing=timing, clocked=True)
+    buffer = bench.buffer('buffer', max_poll_rate=50)
+    buffer.start_stream()
+    qtbot.wait(1500)
+    buffer.stop_stream()
+    assert 40 < polls_in_worst_second(bench.device.polls) <= 50
+
+
+def test_a_device_that_says_it_makes_no_samples_is_polled_nevertheless(clocked, qtbot):
+    buffer = clocked.buffer('buffer', max_poll_rate=50)
+    clocked.device.faults.add('rate 0')
+    buffer.start_stream()
+    qtbot.wait(500)
+    buffer.stop_stream()
+    assert len(clocked.device.polls) > 10
+
+
+def test_blocks_at_the_ceiling_are_in_time_and_below_it(clocked, background):
+    buffer = clocked.buffer('buffer', max_poll_rate=20)
+    configure(buffer, size=10_000, rate=1000.0)
+    buffer.start_stream()
+    buffer.read_data(23)
+    ages = read_blocks(clocked.device, buffer, 50, seconds=4)
+    buffer.stop_stream()
+    worst = polls_in_worst_second(clocked.device.polls)
+    assert worst <= 20, f'{worst} polls in one second, 20 are allowed'
+    assert np.diff(clocked.device.polls).min() > 0.025
+    assert np.median(ages) < 0.0125, f'a fixed beat has 25 ms, this has: {ages}'

@@ -102,6 +102,26 @@ def test_a_late_buffer_does_not_get_what_waited_in_the_device(bench):
     late.stop_stream()
 
 
+def test_late_buffers_beside_one_of_few_channels_get_what_came_since(bench):
+    few = bench.buffer('few', max_poll_rate=2)
+    late = [bench.buffer(name, max_poll_rate=2) for name in ('late1', 'late2')]
+    configure(few, ['b'])
+    for buffer in late:
+        configure(buffer, ['a', 'b'])
+    few.start_stream()
+    bench.produce(10)
+    bench.device.produce(100)
+    for buffer in late:
+        buffer.start_stream()
+    assert bench.device.taken == 10, 'the poll came before the late starts, this proves nothing'
+    bench.produce(150)
+    for buffer in late:
+        bench.assert_delivers(buffer, 110, 150)
+        buffer.stop_stream()
+    bench.assert_delivers(few, 0, 260)
+    few.stop_stream()
+
+
 def test_a_stopped_buffer_starts_a_fresh_stream(bench):
     first, second = bench.buffers(2)
     first.start_stream()

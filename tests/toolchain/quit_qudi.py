@@ -47,10 +47,11 @@ def start():
 
 
 def finish(names):
+    if 'hanging' in words and not streamers[0].blocked:
+        QtCore.QTimer.singleShot(100, lambda: finish(names))  # not polled yet
+        return
     states = [module(name).module_state() for name in names]
     print('streaming:', states.count('locked'), 'waiting:', len(reads))
-    if 'hanging' in words:
-        print('hanging:', streamers[0].blocked)
     qudi.quit()
 
 

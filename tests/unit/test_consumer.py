@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from qudi.util.instream import consumer as consumer_module
 from qudi.util.instream.consumer import StreamConsumer, StreamEnd
 from qudi.util.instream.ring import SampleRing
 
@@ -450,3 +451,122 @@ def test_nothing_is_lost_or_mixed_up_while_one_writes_and_one_reads(allow_overwr
     assert len(indices) == total - consumer.status.samples_lost
     assert allow_overwrite or len(indices) == total
     assert_adds_up(consumer)
+
+
+# -------------------------------------------------------------------- when it needs a poll
+
+
+def test_it_needs_what_the_first_waiting_read_misses(background):
+    consumer = make(capacity=1000, samples_to_skip=3)
+    long, short = background(consumer.read, 100), background(consumer.read, 30)
+    wait_for_reader(consumer, readers=2)
+    assert consumer.samples_needed[0] == 33
+    consumer.put(samples(0, 13))
+    assert consumer.samples_needed[0] == 20
+    consumer.put(samples(10, 20))
+    short.result(10)
+    assert consumer.samples_needed[0] == 100
+    consumer.put(samples(30, 100))
+    long.result(10)
+
+
+def test_a_read_larger_than_the_ring_needs_half_of_it_at_a_time(background):
+    consumer = make(capacity=10)
+    future = background(consumer.read, 24)
+    wait_for_reader(consumer)
+    assert consumer.samples_needed[0] == 5
+    consumer.put(samples(0, 4))
+    assert consumer.samples_needed[0] == 1
+    consumer.put(samples(4, 6))
+    while consumer.samples_needed[0] != 5:  # it has taken them
+        assert not future.done()
+    consumer.put(samples(10, 10))
+    while consumer.samples_needed[0] != 4:
+        assert not future.done()
+    consumer.put(samples(20, 4))
+    assert (future.result(10)[0] == samples(0, 24).reshape(-1)).all()
+
+
+@pytest.mark.parametrize(('allow_overwrite', 'needed'), [(False, 250), (True, 500)])
+def test_without_a_reader_it_needs_a_poll_when_half_of_the_free_space_is_filled(
+    allow_overwrite, needed
+):
+    consumer = make(capacity=1000, allow_overwrite=allow_overwrite)
+    assert consumer.samples_needed[1] == 500
+    consumer.put(samples(0, 500))
+    assert consumer.samples_needed[1] == needed
+    consumer.put(samples(0, 500))
+    assert consumer.samples_needed[1] == (500 if allow_overwrite else 1)
+
+
+def test_it_needs_a_poll_when_its_finite_acquisition_is_complete():
+    consumer = make(capacity=100, samples_to_acquire=100)
+    consumer.put(samples(0, 90))
+    assert consumer.samples_needed[1] == 5
+    consumer = make(capacity=1000, samples_to_acquire=100)
+    consumer.put(samples(0, 90))
+    assert consumer.samples_needed[1] == 10
+    consumer.put(samples(0, 10))
+    assert consumer.samples_needed == (np.inf, np.inf), 'an ended stream needs nothing'
+
+
+def test_it_tells_when_a_read_begins_to_wait(background):
+    told = []
+    consumer = make(tell_needs=told.append)
+    consumer.put(samples(0, 10))
+    consumer.read(4)
+    assert told == []
+    future = background(consumer.read, 20)
+    wait_for_reader(consumer)
+    assert told == [14]
+    consumer.put(samples(0, 14))
+    future.result(10)
+
+
+def test_a_program_that_only_looks_gets_all_polls_there_may_be(background):
+    for look in (lambda consumer: consumer.available_samples, lambda consumer: consumer.read()):
+        told = []
+        consumer = make(tell_needs=told.append)
+        assert consumer.samples_needed[0] == 0, 'it may be such a program'
+        future = background(consumer.read, 10)
+        wait_for_reader(consumer)
+        assert consumer.samples_needed[0] == 10, 'it waits'
+        consumer.put(samples(0, 10))
+        future.result(10)
+        look(consumer)
+        assert consumer.samples_needed[0] == np.inf, 'it may be about to wait'
+        look(consumer)
+        look(consumer)
+        assert consumer.samples_needed[0] == 0
+        assert told == [10, 0], 'once is enough'
+
+
+def test_a_program_that_looks_no_more_is_forgotten(monkeypatch):
+    monkeypatch.setattr(consumer_module, '_ATTENTION', 0.02)
+    consumer = make()
+    assert consumer.available_samples == consumer.available_samples
+    end = time.perf_counter() + 10
+    while consumer.samples_needed[0] == 0:
+        assert time.perf_counter() < end, 'polled as often as possible for nobody'
+
+
+def test_a_read_is_woken_only_when_it_can_go_on(background, monkeypatch):
+    wakes = []
+
+    class Condition(threading.Condition):
+        def wait(self, timeout=None):
+            super().wait(timeout)
+            if threading.current_thread() is not threading.main_thread():
+                wakes.append(timeout)
+
+    monkeypatch.setattr(consumer_module.threading, 'Condition', Condition)
+    consumer = make()
+    long, short = background(consumer.read, 90), background(consumer.read, 10)
+    wait_for_reader(consumer, readers=2)
+    for first in range(0, 10, 2):
+        consumer.put(samples(first, 2))
+    short.result(10)
+    for first in range(10, 100, 5):
+        consumer.put(samples(first, 5))
+    long.result(10)
+    assert len(wakes) == 2, f'{len(wakes)} wakes for two reads'

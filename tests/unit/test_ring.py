@@ -16,7 +16,9 @@ def rows(first, count, channels=2, dtype=np.float64):
 
 @given(
     capacity=st.integers(1, 50),
-    steps=st.lists(st.tuples(st.sampled_from(['write', 'read', 'drop']), st.integers(0, 60))),
+    steps=st.lists(
+        st.tuples(st.sampled_from(['write', 'lend', 'read', 'drop']), st.integers(0, 60))
+    ),
     with_timestamps=st.booleans(),
 )
 def test_delivers_what_a_plain_list_would(capacity, steps, with_timestamps):
@@ -30,6 +32,18 @@ def test_delivers_what_a_plain_list_would(capacity, steps, with_timestamps):
             )
             unread += range(written, written + count)
             written += count
+        elif step == 'lend':
+            place, times = ring.lend(count)
+            assert len(place) <= count
+            # The other end of the ring may be read before they are written
+            ring.drop(len(unread) // 2)
+            del unread[: len(unread) // 2]
+            place[:] = rows(written, len(place), dtype=np.int32)
+            if with_timestamps:
+                times[:] = np.arange(written, written + len(place)) / 8
+            ring.write(place, times)
+            unread += range(written, written + len(place))
+            written += len(place)
         else:
             count = min(count, len(ring))
             expected, unread = unread[:count], unread[count:]
@@ -47,6 +61,31 @@ def test_delivers_what_a_plain_list_would(capacity, steps, with_timestamps):
                     assert (timestamps == -1).all(), 'a ring without timestamps wrote some'
         assert len(ring) == len(unread)
         assert ring.free == capacity - len(unread)
+
+
+def test_what_was_lent_is_empty_only_if_nothing_fits():
+    ring = SampleRing(5, 2, float)
+    assert len(ring.lend(9)[0]) == 5
+    ring.write(rows(0, 4))
+    assert len(ring.lend(9)[0]) == 1
+    ring.write(rows(4, 1))
+    assert len(ring.lend(9)[0]) == 0
+
+
+def test_samples_in_a_lent_place_are_not_copied_and_others_are():
+    ring = SampleRing(5, 2, float)
+    place, _ = ring.lend(3)
+    place[:] = rows(0, 3)
+    ring.write(rows(10, 2))  # something else came first
+    ring.write(place[:1].copy())
+    samples = np.empty((3, 2))
+    ring.read_into(samples)
+    assert (samples[:2] == rows(10, 2)).all()
+    place, _ = ring.lend(2)
+    place[:] = rows(20, 2)
+    ring.write(place)
+    ring.read_into(samples[:2])
+    assert (samples[:2] == rows(20, 2)).all()
 
 
 def test_refuses_more_than_fits_and_stays_as_it_was():

@@ -6,6 +6,7 @@ import math
 import operator
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import SupportsIndex
@@ -26,6 +27,9 @@ class StreamEnd(Enum):
     FINISHED = 'finished'  # a finite acquisition is complete
     FAULT = 'fault'  # the hardware failed
 
+
+# A program that looks without waiting for samples is expected to look again within this time (s)
+_ATTENTION = 10.0
 
 _EXCEPTIONS: dict[StreamEnd, type[Exception]] = {
     StreamEnd.STOPPED: RuntimeError,
@@ -55,6 +59,7 @@ class StreamStatus:
 class _WaitingRead:
     enough: int  # unread samples that it waits for
     since: float  # by perf_counter
+    can_go_on: threading.Condition
 
 
 class StreamConsumer:
@@ -79,6 +84,9 @@ class StreamConsumer:
         Samples per channel after which the stream is finished. Endless by default.
     samples_to_skip : int
         Samples per channel at the very beginning that are older than this stream.
+    tell_needs : callable, optional
+        Called with the new number of samples wished, when a read begins to wait or a program looks
+        again and again. The lock is held: it only posts a message.
     """
 
     def __init__(
@@ -91,14 +99,16 @@ class StreamConsumer:
         silence_limit: float | None = None,
         samples_to_acquire: int | None = None,
         samples_to_skip: int = 0,
+        tell_needs: Callable[[float], None] | None = None,
     ) -> None:
         self.name = name
         self._ring = ring
-        self._columns = slice(None) if columns is None else _as_slice(columns)
+        self._columns = None if columns is None else _as_slice(columns)
         self._allow_overwrite = allow_overwrite
         self._silence_limit = silence_limit
         self._samples_to_acquire = math.inf if samples_to_acquire is None else samples_to_acquire
         self._samples_to_skip = samples_to_skip
+        self._tell_needs = tell_needs or _tell_nobody
 
         self._received = 0
         self._read = 0
@@ -108,11 +118,32 @@ class StreamConsumer:
         self._error: BaseException | None = None
         self._received_at = time.perf_counter()
         self._awaited: list[_WaitingRead] = []
-        # Guards everything above and is notified when a waiting read can go on. It is taken last
-        # of all locks, and given back while a read waits.
-        self._changed = threading.Condition()
+        # When a program looked last, since the last read that had to wait; until one has waited,
+        # it may be one that only looks
+        self._looked_at = self._received_at
+        self._is_watched_until = self._looked_at + _ATTENTION
+        # Guards everything above. It is taken last of all locks, and given back while a read waits.
+        self._lock = threading.Lock()
 
     # ---------------------------------------------------------------- putting in
+
+    def lend(self, count: int) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """Return arrays for the next samples that spare a copy if they are put in afterwards.
+
+        Parameters
+        ----------
+        count : int
+            Number of samples wanted.
+
+        Returns
+        -------
+        tuple or None
+            As `SampleRing.lend`; None if the samples will not go into the ring as they are.
+        """
+        with self._lock:
+            if self._end is None and self._columns is None and self._samples_to_skip == 0:
+                return self._ring.lend(count)
+        return None
 
     def put(self, samples: np.ndarray, timestamps: np.ndarray | None = None) -> None:
         """Take over samples that came from the hardware; without effect once the stream ended.
@@ -124,7 +155,7 @@ class StreamConsumer:
         timestamps : numpy.ndarray, optional
             Their timestamps in seconds, shape (count,).
         """
-        with self._changed:
+        with self._lock:
             if self._end is not None:
                 return
             first = min(self._samples_to_skip, len(samples))
@@ -132,22 +163,22 @@ class StreamConsumer:
             last = int(min(len(samples), first + self._samples_to_acquire - self._received))
             if first == last:
                 return
-            self._store(
-                samples[first:last, self._columns],
-                None if timestamps is None else timestamps[first:last],
-            )
+            if last - first < len(samples):
+                samples = samples[first:last]
+                timestamps = None if timestamps is None else timestamps[first:last]
+            self._store(samples if self._columns is None else samples[:, self._columns], timestamps)
             self._received_at = time.perf_counter()
             if self._received == self._samples_to_acquire:
                 self._finish(StreamEnd.FINISHED, f'all {self._received} samples were acquired')
-            if any(len(self._ring) >= read.enough for read in self._awaited):
-                self._changed.notify_all()
+            for read in self._awaited:
+                if len(self._ring) >= read.enough:
+                    read.can_go_on.notify()
 
     def _store(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
         """Put samples into the ring. What happens when they do not fit is decided here."""
         count = len(samples)
         self._received += count
         excess = count - self._ring.free
-        kept = slice(None)
         if excess > 0:
             self._lost += excess
             if self._allow_overwrite:
@@ -155,7 +186,9 @@ class StreamConsumer:
                 kept = slice(max(0, count - self._ring.capacity), None)
             else:
                 kept = slice(count - excess)
-        self._ring.write(samples[kept], None if timestamps is None else timestamps[kept])
+            samples = samples[kept]
+            timestamps = None if timestamps is None else timestamps[kept]
+        self._ring.write(samples, timestamps)
         if excess > 0 and not self._allow_overwrite:
             self._finish(
                 StreamEnd.OVERFLOW,
@@ -177,7 +210,7 @@ class StreamConsumer:
         error : BaseException, optional
             The exception behind it; later reads raise theirs from it.
         """
-        with self._changed:
+        with self._lock:
             if self._end is None:
                 self._finish(cause, message, error)
 
@@ -185,7 +218,9 @@ class StreamConsumer:
         self._end = cause
         self._message = message
         self._error = error
-        self._changed.notify_all()
+        self._tell_needs = _tell_nobody  # an ended stream keeps nothing of the poller alive
+        for read in self._awaited:
+            read.can_go_on.notify()
 
     # ---------------------------------------------------------------- looking
 
@@ -202,26 +237,53 @@ class StreamConsumer:
     @property
     def samples_missing(self) -> float:
         """Samples per channel still to come until the stream is finished; infinite if endless."""
-        with self._changed:
-            return self._samples_to_acquire - self._received
+        return self._samples_to_acquire - self._received
 
     @property
     def available_samples(self) -> int:
         """Number of samples per channel that can be read without waiting, 0 after a stop."""
-        with self._changed:
+        with self._lock:
+            self._look()
             return 0 if self.is_stopped else len(self._ring)
 
     @property
     def longest_wait(self) -> float:
         """Seconds for which the oldest of the waiting reads has waited, 0 if none waits."""
-        with self._changed:
-            now = time.perf_counter()
-            return max((now - read.since for read in self._awaited), default=0.0)
+        awaited = tuple(self._awaited)  # at once, instead of with the lock: this is for every poll
+        if not awaited:
+            return 0.0
+        return time.perf_counter() - min(read.since for read in awaited)
+
+    @property
+    def samples_needed(self) -> tuple[float, float]:
+        """With how many new samples per channel the hardware should be polled.
+
+        Returns
+        -------
+        wished : int or inf
+            With how many the first waiting read can go on; 0 asks for all polls that there may be,
+            inf if nobody waits.
+        at_the_latest : int or inf
+            With how many half of the free space is filled, or a finite acquisition is complete.
+        """
+        with self._lock:
+            if self._end is not None:
+                return math.inf, math.inf
+            unread = len(self._ring)
+            wished: float = math.inf
+            for read in self._awaited:
+                if unread < read.enough:
+                    wished = min(wished, self._samples_to_skip + read.enough - unread)
+            if self._is_watched_until > time.perf_counter():
+                wished = 0
+            free = self._ring.capacity if self._allow_overwrite else self._ring.free
+            latest = min(max(1, free // 2), self._samples_to_acquire - self._received)
+            return wished, self._samples_to_skip + latest
 
     @property
     def status(self) -> StreamStatus:
         """How the stream is doing, consistent within itself."""
-        with self._changed:
+        with self._lock:
             return StreamStatus(
                 state='running' if self._end is None else self._end.value,
                 message=self._message,
@@ -270,11 +332,13 @@ class StreamConsumer:
         with naming(f'"{self.name}" cannot read'):
             count = _checked_count(samples_per_channel)
             samples, timestamps = self._targets(data_buffer, timestamp_buffer, count)
-        with self._changed:
+        with self._lock:
             done = 0
             while done < count:
                 rest = count - done
-                self._wait_for(rest if count <= self._ring.capacity else 1, rest)
+                fits = count <= self._ring.capacity
+                # The other half of the ring leaves time to come
+                self._wait_for(rest if fits else min(rest, self._ring.capacity // 2 or 1), rest)
                 taken = slice(done, done + min(rest, len(self._ring)))
                 self._take(samples[taken], None if timestamps is None else timestamps[taken])
                 done = taken.stop
@@ -301,7 +365,8 @@ class StreamConsumer:
         """
         with naming(f'"{self.name}" cannot read'):
             samples, timestamps = self._targets(data_buffer, timestamp_buffer)
-        with self._changed:
+        with self._lock:
+            self._look()
             is_empty = len(self._ring) == 0
             if self.is_stopped or (self._end is not None and is_empty):
                 raise self._end_exception() from self._error
@@ -334,7 +399,7 @@ class StreamConsumer:
             As in `read_into`.
         """
         if samples_per_channel is None:
-            count = self.available_samples
+            count = len(self._ring)
         else:
             with naming(f'"{self.name}" cannot read'):
                 count = _checked_count(samples_per_channel)
@@ -352,7 +417,7 @@ class StreamConsumer:
 
         Raises as soon as it is clear that not all that it is `still_missing` will come.
         """
-        this_read = _WaitingRead(enough, since=time.perf_counter())
+        since = time.perf_counter()
         while True:
             is_short = len(self._ring) < still_missing
             if self.is_stopped or (self._end is not None and is_short):
@@ -367,7 +432,7 @@ class StreamConsumer:
                 return
             patience = None
             if self._silence_limit is not None:
-                last_sign = max(this_read.since, self._received_at)
+                last_sign = max(since, self._received_at)
                 patience = last_sign + self._silence_limit - time.perf_counter()
                 patience = min(patience, threading.TIMEOUT_MAX)
                 if patience <= 0:
@@ -377,11 +442,25 @@ class StreamConsumer:
                         f'check the clock or trigger of the hardware and read again, or set a '
                         f'longer read_timeout'
                     )
+            this_read = _WaitingRead(enough, since, threading.Condition(self._lock))
             self._awaited.append(this_read)
             try:
-                self._changed.wait(patience)
+                self._looked_at = self._is_watched_until = -math.inf
+                self._tell_needs(self._samples_to_skip + enough - len(self._ring))
+                this_read.can_go_on.wait(patience)
             finally:
                 self._awaited.remove(this_read)
+
+    def _look(self) -> None:
+        """Note that a program looks for samples without waiting for them."""
+        if self._end is not None:
+            return
+        now = time.perf_counter()
+        if now < self._looked_at + _ATTENTION:  # not only once before it waits
+            if now > self._is_watched_until:
+                self._tell_needs(0)
+            self._is_watched_until = now + _ATTENTION
+        self._looked_at = now
 
     def _take(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
         self._ring.read_into(samples, timestamps)
@@ -427,6 +506,10 @@ class StreamConsumer:
         if count is not None:
             _check_size('timestamp_buffer', timestamps, count)
         return samples, timestamps[:count]
+
+
+def _tell_nobody(samples: float) -> None:
+    pass
 
 
 def _as_slice(columns: list[int]) -> slice | list[int]:

@@ -9,14 +9,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 from qudi.core.logger import get_logger
 
 from qudi.util.instream.consumer import StreamConsumer, StreamEnd
 from qudi.util.instream.errors import naming
 from qudi.util.instream.hardware import StreamHardware
-from qudi.util.instream.poller import StreamPoller
+from qudi.util.instream.poller import StreamPoller, interval_of
 from qudi.util.instream.ring import SampleRing
 from qudi.util.instream.settings import BufferOptions, StreamSettings, same_rate
 
@@ -27,6 +29,9 @@ _log = get_logger(__name__)
 # How long a hardware call may take until start, stop and configure stop waiting for it (s). It
 # takes milliseconds; one that takes this long hangs, and a window should not freeze for longer.
 _PATIENCE = 5.0
+
+# How long the hardware is left alone when nobody needs a sample (s): its faults are noticed late
+_LONGEST_REST = 1.0
 
 # How long a read may go on waiting for samples while qudi quits (s)
 _WAIT_WHILE_QUITTING = 2.0
@@ -79,7 +84,7 @@ class StreamDistributor:
     """
 
     def __init__(self, streamer: Any) -> None:
-        self._hardware = StreamHardware(streamer)
+        self._hardware = hardware = StreamHardware(streamer)
         self._members: dict[str, _Member] = {}
         self._active: tuple[_Member, ...] = ()  # in the order of their start
         self._changed: list[_Member] = []  # became active or inactive and were not told yet
@@ -91,7 +96,9 @@ class StreamDistributor:
         # for the registry, nor while anybody is told anything.
         self._lock = threading.Lock()
         self._held_since = math.inf  # by perf_counter; changed under the lock, read without
-        self._poller = StreamPoller(f'instream-{self._hardware.name}', self._poll)
+        self._poller = poller = StreamPoller(f'instream-{hardware.name}', self._poll, self._wishes)
+        # Without self: consumers keep it, and a reference cycle is left to the garbage collector
+        self._tell_needs = lambda samples: poller.hear(hardware.time_of_next(samples))
 
     def attach(
         self,
@@ -275,7 +282,7 @@ class StreamDistributor:
                 self._start_hardware(member)
             self._active += (member,)
             self._changed.append(member)
-            self._set_poll_rate()
+            self._set_pace()
             # The device may have taken its time, and whoever wanted this has stopped waiting
             if not member.is_wanted or self._members.get(name) is not member:
                 member.stop_stream('it was stopped while it started')
@@ -400,19 +407,23 @@ class StreamDistributor:
                 self.constraints.data_type,
                 with_timestamps=self._hardware.has_timestamps,
             ),
-            columns=[delivered.index(channel) for channel in settings.channels],
+            columns=[delivered.index(channel) for channel in settings.channels]
+            if delivered != list(settings.channels)
+            else None,
             allow_overwrite=member.options.allow_overwrite,
             silence_limit=self._silence_limit(member.options, settings),
             samples_to_acquire=settings.channel_buffer_size if settings.is_finite else None,
             samples_to_skip=samples_to_skip,
+            tell_needs=self._tell_needs,
         )
         member.stream_settings = settings
 
     def _silence_limit(self, options: BufferOptions, settings: StreamSettings) -> float | None:
-        """Seconds without a sample that are a fault: beyond a sample's and a poll's period."""
-        if options.read_timeout is None or self._hardware.rate_is_hint:
+        """Seconds without a sample that are a fault: beyond the periods of samples and of polls."""
+        is_regular = not self._hardware.rate_is_hint and settings.sample_rate > 0
+        if options.read_timeout is None or not is_regular:
             return None
-        return options.read_timeout + 1 / settings.sample_rate + 1 / options.max_poll_rate
+        return options.read_timeout + 1 / settings.sample_rate + interval_of(options.max_poll_rate)
 
     def _retire(self) -> None:
         """Let go of the members whose stream has ended. The last one stops the hardware."""
@@ -421,7 +432,7 @@ class StreamDistributor:
             return
         self._active = tuple(member for member in self._active if member not in ended)
         self._changed += ended
-        self._set_poll_rate()
+        self._set_pace()
         if not self._active:
             self._stop_hardware(ended[-1])
 
@@ -443,9 +454,14 @@ class StreamDistributor:
         except Exception:
             _log.warning(f'"{self.streamer_name}" could not be stopped:', exc_info=True)
 
-    def _set_poll_rate(self) -> None:
-        rates = [member.options.max_poll_rate for member in self._active]
-        self._poller.set_rate(max(rates, default=None))
+    def _set_pace(self) -> None:
+        options = [member.options for member in self._active]
+        timeouts = [option.read_timeout for option in options if option.read_timeout is not None]
+        self._poller.set_pace(
+            max((option.max_poll_rate for option in options), default=None),
+            # Samples that came must be noticed before a read gives up
+            min([_LONGEST_REST] + [timeout / 2 for timeout in timeouts]),
+        )
 
     @contextmanager
     def _exclusive(self, consequence: str = '') -> Iterator[None]:
@@ -479,15 +495,36 @@ class StreamDistributor:
 
     # ---------------------------------------------------------------- polling
 
-    def _poll(self) -> None:
-        """Hand what the hardware has to all consumers. Runs in the poller's thread."""
+    def _wishes(self) -> tuple[list[float], float]:
+        """When readers can be served, and when a poll should come at the latest.
+
+        Runs in the poller's thread.
+        """
+        consumers = [member.consumer for member in self._active if member.consumer is not None]
+        needs = [consumer.samples_needed for consumer in consumers]
+        at_the_latest = min([self._hardware.half_of_buffer, *(latest for _, latest in needs)])
+        return (
+            [self._hardware.time_of_next(wished) for wished, _ in needs],
+            self._hardware.time_of_next(at_the_latest),
+        )
+
+    def _poll(self) -> tuple[float, bool]:
+        """Hand what the hardware has to all consumers. Runs in the poller's thread.
+
+        Returns
+        -------
+        asked_at : float
+            When the hardware was asked, by `time.perf_counter`.
+        too_early : bool
+            Whether it had fewer samples than foreseen.
+        """
         with self._exclusive():
             consumers = [member.consumer for member in self._active if member.consumer is not None]
             if not consumers:
-                return
+                return time.perf_counter(), False
             try:
                 limit = max(consumer.samples_missing for consumer in consumers)
-                for samples, timestamps in self._hardware.read(limit):
+                for samples, timestamps in self._hardware.read(limit, partial(_lend, consumers)):
                     for consumer in consumers:
                         consumer.put(samples, timestamps)
             except Exception as error:
@@ -497,6 +534,7 @@ class StreamDistributor:
                 self._retire()
             except Exception:
                 _log.warning(f'"{self.streamer_name}" could not be stopped:', exc_info=True)
+            return self._hardware.asked_at, self._hardware.asked_too_early
 
     def _free_reads_of_quitting_qudi(self) -> None:
         """End streams whose reads wait long while qudi quits.
@@ -515,3 +553,14 @@ class StreamDistributor:
         _log.warning(f'All streams of "{self.streamer_name}" end, {message}', exc_info=error)
         for consumer in consumers:
             consumer.end(StreamEnd.FAULT, message, error)
+
+
+def _lend(
+    consumers: list[StreamConsumer], count: int
+) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Return the place for the next samples in the ring of the first consumer that has one."""
+    for consumer in consumers:
+        place = consumer.lend(count)
+        if place is not None and 2 * len(place[0]) > count:  # else the device is read in slivers
+            return place
+    return None

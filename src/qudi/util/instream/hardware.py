@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from qudi.interface.data_instream_interface import SampleTiming, StreamingMode
 from qudi.util.network import netobtain
 
+from qudi.util.instream.clock import SampleClock
 from qudi.util.instream.settings import StreamSettings
 
 __all__ = ['StreamHardware']
 
 # Size of the array between hardware and rings (bytes): it should stay in the processor's cache
-_STAGING_BYTES = 2**20
+_STAGING_BYTES = 2**21
 
 
 class StreamHardware:
@@ -39,6 +42,10 @@ class StreamHardware:
         self._reported: StreamSettings | None = None
         self.samples_taken = 0  # since its start
         self._buffer_size = 0  # samples per channel that it holds at most, since its start
+        self._clock: SampleClock | None = None  # of its stream, if that is regular
+        # When it answered how many samples it has (by perf_counter), and whether more were foreseen
+        self.asked_at = 0.0
+        self.asked_too_early = False
         self._staging = np.empty((0, 1))
         self._staging_timestamps: np.ndarray | None = None
 
@@ -112,15 +119,49 @@ class StreamHardware:
         self.samples_taken = 0
         self._buffer_size = int(netobtain(self._streamer.channel_buffer_size))
         self._streamer.start_stream()
+        started_at = time.perf_counter()
         self._check_running()
+        self._clock = None
+        if not self.rate_is_hint:
+            rate = self.sample_rate
+            if 0 < rate < math.inf:
+                self._clock = SampleClock(rate, started_at)
 
     def stop(self) -> None:
         """Stop it if it runs; its errors pass unchanged."""
         if self.is_running:
             self._streamer.stop_stream()
 
-    def read(self, limit: float) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    def time_of_next(self, count: float) -> float:
+        """Return when it will have the next `count` samples, by `perf_counter`.
+
+        -inf, which means as soon as may be, for none, or if that cannot be known. May be called
+        from any thread.
+        """
+        clock = self._clock
+        if clock is None or count <= 0:
+            return -math.inf
+        return clock.time_of(self.samples_taken + count)
+
+    @property
+    def half_of_buffer(self) -> int:
+        """Number of samples that fill half of its own buffer, at least 1."""
+        return max(1, self._buffer_size // 2)
+
+    def read(
+        self,
+        limit: float,
+        lend: Callable[[int], tuple[np.ndarray, np.ndarray | None] | None],
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Take what it has, at most `limit` samples per channel.
+
+        Parameters
+        ----------
+        limit : int or inf
+            How many samples to take at most.
+        lend : callable
+            Called with a number of samples, may return arrays for some or all of them, to be used
+            instead of its own.
 
         Yields
         ------
@@ -136,7 +177,12 @@ class StreamHardware:
         Exception
             What it raises itself.
         """
+        before = time.perf_counter()
         available = self.available_samples
+        self.asked_at = time.perf_counter()
+        self.asked_too_early = self._clock is not None and not self._clock.look(
+            self.samples_taken + available, before, self.asked_at
+        )
         is_running = self.is_running
         # A device may go idle when its finite acquisition is complete, with samples to fetch
         is_complete = self.applied is not None and self.applied.is_finite and available > 0
@@ -145,11 +191,9 @@ class StreamHardware:
         # Some devices break when they are asked for more than they have
         rest = int(min(available, self._buffer_size, limit))
         while rest > 0:
-            count = min(rest, len(self._staging))
-            samples = self._staging[:count]
-            timestamps = None
-            if self._staging_timestamps is not None:
-                timestamps = self._staging_timestamps[:count]
+            wanted = min(rest, len(self._staging))
+            samples, timestamps = lend(wanted) or self._own_place(wanted)
+            count = len(samples)
             self._streamer.read_data_into_buffer(
                 data_buffer=samples.reshape(-1),
                 samples_per_channel=count,
@@ -161,6 +205,10 @@ class StreamHardware:
             self.samples_taken += count
             yield samples, timestamps
             rest -= count
+
+    def _own_place(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+        timestamps = self._staging_timestamps
+        return self._staging[:count], None if timestamps is None else timestamps[:count]
 
     def _check_running(self) -> None:
         state = self._state

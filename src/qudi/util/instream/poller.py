@@ -1,11 +1,19 @@
-"""A QTimer in a thread of its own that says when the hardware is to be polled."""
+"""A QTimer in a thread of its own that polls the hardware when that is of use to somebody.
+
+PollPlan      when the next poll is due
+StreamPoller  the timer and its thread
+"""
 
 from __future__ import annotations
 
 import atexit
 import math
+import os
+import sys
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from qudi.core.logger import get_logger
 
@@ -13,18 +21,125 @@ from qudi.core.logger import get_logger
 # Last, since qtpy takes the Qt binding that is loaded already: the one of qudi
 from qtpy import QtCore
 
-__all__ = ['StreamPoller']
+__all__ = ['PollPlan', 'StreamPoller', 'interval_of']
 
 _log = get_logger(__name__)
 
+_HIGHEST_RATE = 1000  # polls per second; more would keep a core busy with nothing
 _LONGEST_INTERVAL = 1e6  # s; a QTimer takes 2**31 ms at the most
+
+# The timer resolves 1 ms, so it fires this many seconds early and the thread sleeps until the poll.
+# Not where a sleep may last for 15 ms.
+_NAP = 0.0 if os.name == 'nt' and sys.version_info < (3, 11) else 0.002
 
 # Pollers whose thread runs: a QThread must not be destroyed before it has ended
 _running: set[StreamPoller] = set()
 
 
+def interval_of(rate: float) -> float:
+    """Return the seconds between polls at that ceiling: a full second has whole polls only."""
+    return min(
+        1 / rate if rate < 1 else 1 / min(math.floor(rate), _HIGHEST_RATE), _LONGEST_INTERVAL
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    planned: float  # what the one after it counts from
+    due: float
+    is_late: bool  # by the ceiling, for the readers that it serves
+    is_sat_out: bool  # it was put off by an interval
+
+
+class PollPlan:
+    """When the next poll is due: as late as it is of use, and never above the ceiling.
+
+    The ceiling is `rate` polls in any full second. Polls are planned at least one interval apart.
+    One that comes late keeps its place in the plan, so that the next may follow it sooner, but not
+    sooner than half an interval; the same holds for one that came too early. All times are in
+    seconds of one clock, which the caller reads.
+    """
+
+    def __init__(self) -> None:
+        self._rate = self._interval = self._longest_rest = 1.0
+        self._planned = -math.inf  # when the last poll was to come
+        self._polls: deque[float] = deque()  # when polls came, the last second of them
+        self._was_late = False  # the last one, because the ceiling did not allow it sooner
+        self._sat_out_at = -math.inf  # when a poll was last put off by an interval
+        self._too_early_at = -math.inf  # when one was last allowed another try
+        self._is_retry = False  # the next one
+
+    def set_pace(self, rate: float, longest_rest: float) -> None:
+        """Set the ceiling (polls per second), and after how many seconds a poll needs no wish."""
+        self._interval = interval_of(rate)
+        self._rate = 1 / self._interval
+        self._longest_rest = longest_rest
+
+    def begin(self, now: float) -> None:
+        """Let the first poll come one interval from now: there is nothing to fetch yet."""
+        self._planned = max(self._planned, now)
+
+    @property
+    def not_before(self) -> float:
+        """When the ceiling allows the next poll."""
+        most = max(1, round(self._rate))
+        is_full = len(self._polls) >= most
+        return max(
+            self._planned + self._interval,
+            self._polls[-1] + self._interval / 2 if self._polls else -math.inf,
+            self._polls[-most] + 1.0 if is_full else -math.inf,
+        )
+
+    def due(self, wishes: Sequence[float], deadline: float = math.inf) -> float:
+        """Return when the next poll is due.
+
+        Parameters
+        ----------
+        wishes : sequence of float
+            When each reader can be served; -inf for as soon as may be.
+        deadline : float
+            When it should come at the latest.
+        """
+        return self._next(wishes, deadline).due
+
+    def polled(
+        self, wishes: Sequence[float], deadline: float, now: float, too_early: bool = False
+    ) -> None:
+        """Note that the poll for these wishes came now, maybe too early for its samples."""
+        step = self._next(wishes, deadline)
+        self._was_late = step.is_late
+        if step.is_sat_out:
+            self._sat_out_at = now
+        # For those who wait, and once a second at most: samples that are long in coming must not
+        # use it up
+        is_wished = min(wishes, default=math.inf) <= now
+        self._is_retry = too_early and is_wished and now > self._too_early_at + 1.0
+        if self._is_retry:
+            self._too_early_at = now  # and its place in the plan is left to the next one
+        else:
+            self._planned = max(step.planned, now - self._interval / 2)
+        self._polls.append(now)
+        while self._polls[0] <= now - 1.0:
+            self._polls.popleft()
+
+    def _next(self, wishes: Sequence[float], deadline: float) -> _Step:
+        first = min(wishes, default=math.inf)
+        # Two readers are served together rather than one in time and the other an interval later
+        wish = max((w for w in wishes if w <= first + self._interval / 2), default=math.inf)
+        latest = min(deadline, self._planned + self._longest_rest)
+        planned = max(min(wish, latest), self._planned + self._interval)
+        due = max(planned, self.not_before)
+        is_late = 0.1 * self._interval < due - wish < self._interval and not self._is_retry
+        # Where every poll is wished that there may be, each is as late as the latest one so far.
+        # Sitting one out, once a second at most, brings them back to their time.
+        put_off = wish + self._interval
+        if is_late and self._was_late and put_off <= latest and due > self._sat_out_at + 1.0:
+            return _Step(put_off, put_off, is_late, is_sat_out=True)
+        return _Step(planned, due, is_late, is_sat_out=False)
+
+
 class StreamPoller:
-    """Calls `poll` from a thread of its own, at most so many times a second as it is told.
+    """Calls `poll` from a thread of its own when it is wished and the ceiling allows.
 
     All methods may be called from any thread and none waits for a poll, except `close`.
 
@@ -33,21 +148,41 @@ class StreamPoller:
     name : str
         Name of the thread.
     poll : callable
-        Called without arguments. What it raises is printed by Qt, and the polls go on.
+        Called without arguments. Returns the time at which it has asked the hardware, by
+        `time.perf_counter`, and whether fewer samples were there than foreseen. What it raises is
+        printed by Qt, and the polls go on.
+    wishes : callable
+        Called without arguments, from the thread: returns the times at which readers can be served,
+        -inf for as soon as may be, and the time at which a poll should come at the latest.
     """
 
-    def __init__(self, name: str, poll: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        poll: Callable[[], tuple[float, bool]],
+        wishes: Callable[[], tuple[Sequence[float], float]],
+    ) -> None:
         self._thread = QtCore.QThread()
         self._thread.setObjectName(name)
-        self._timer = _PollTimer(poll)
+        self._timer = _PollTimer(poll, wishes)
         self._timer.moveToThread(self._thread)
         self._thread.start()
         _running.difference_update([other for other in _running if other._thread.isFinished()])
         _running.add(self)
 
-    def set_rate(self, rate: float | None) -> None:
-        """Poll at most `rate` times a second from now on, or not at all with None."""
-        self._timer.sigSetRate.emit(rate)
+    def set_pace(self, rate: float | None, longest_rest: float = 1.0) -> None:
+        """Poll at most `rate` times a second from now on, or not at all with None.
+
+        Also without any wish, a poll comes `longest_rest` seconds after the last one at the
+        latest, if the rate allows.
+        """
+        self._timer.sigSetPace.emit(rate, longest_rest)
+
+    def hear(self, wish: float) -> None:
+        """Ask for the wishes again if this new one is earlier than the next poll could be."""
+        if wish < self._timer.moved_by_wishes_before:
+            self._timer.moved_by_wishes_before = -math.inf  # once is enough
+            self._timer.sigWishesChanged.emit()
 
     def close(self, patience: float = 1.0) -> bool:
         """End the thread and wait until it has ended, for at most `patience` seconds.
@@ -82,54 +217,87 @@ class StreamPoller:
 class _PollTimer(QtCore.QObject):
     """The part of the poller that lives in its thread."""
 
-    sigSetRate = QtCore.Signal(object)
+    sigSetPace = QtCore.Signal(object, float)
+    sigWishesChanged = QtCore.Signal()
     sigQuit = QtCore.Signal()
 
-    def __init__(self, poll: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        poll: Callable[[], tuple[float, bool]],
+        wishes: Callable[[], tuple[Sequence[float], float]],
+    ) -> None:
         super().__init__()
         self._poll = poll
-        self._interval: float | None = None  # seconds, None while nothing is to be polled
-        self._last_poll = 0.0
+        self._wishes = wishes
+        self._plan = PollPlan()
+        self._is_on = False
+        # A wish for a time before this one changes the plan. Written by any thread: the poller's
+        # sets it to inf before it asks for the wishes, so a new one is either seen or heard.
+        self.moved_by_wishes_before = -math.inf
         # A child, so that it moves to the thread with this object
         self._timer = QtCore.QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self._tick)
         queued = QtCore.Qt.ConnectionType.QueuedConnection
-        self.sigSetRate.connect(self._set_rate, queued)
+        self.sigSetPace.connect(self._set_pace, queued)
+        self.sigWishesChanged.connect(self._schedule, queued)
         self.sigQuit.connect(self._quit, queued)
 
-    @QtCore.Slot(object)
-    def _set_rate(self, rate: float | None) -> None:
-        if self._interval is None:
-            self._last_poll = time.perf_counter()  # there is nothing to fetch yet
-        self._interval = None if rate is None else min(1 / rate, _LONGEST_INTERVAL)
+    @QtCore.Slot(object, float)
+    def _set_pace(self, rate: float | None, longest_rest: float) -> None:
+        if rate is not None:
+            self._plan.set_pace(rate, longest_rest)
+            if not self._is_on:
+                self._plan.begin(time.perf_counter())
+        self._is_on = rate is not None
         self._schedule()
 
     @QtCore.Slot()
     def _tick(self) -> None:
-        now = time.perf_counter()  # time.monotonic counts in steps of 15 ms on Windows
+        """Poll if that is due by now."""
+        if not self._is_on:
+            return
+        wishes, deadline = self._wishes()
+        rest = self._plan.due(wishes, deadline) - time.perf_counter()
+        if rest > _NAP:
+            self._schedule()
+            return
+        time.sleep(max(0.0, rest))
+        asked_at, too_early = time.perf_counter(), False
         try:
-            if self._interval is not None and now >= self._last_poll + self._interval:
-                self._last_poll = now
-                self._poll()
-        finally:
-            self._schedule()  # whatever happened, the next poll must come
+            asked_at, too_early = self._poll()
+        finally:  # whatever happened, the next poll must come
+            self._plan.polled(wishes, deadline, asked_at, too_early)
+            self._schedule()
 
+    @QtCore.Slot()
     def _schedule(self) -> None:
-        if self._interval is None:
+        if not self._is_on:
             self._timer.stop()
             return
-        delay = max(0.0, self._last_poll + self._interval - time.perf_counter())
-        # Rounded up: a timer of whole milliseconds must not beat the rate
+        self.moved_by_wishes_before = math.inf
+        due = self._plan.due(*self._wishes())
+        self.moved_by_wishes_before = due if due > self._plan.not_before else -math.inf
+        delay = max(0.0, due - time.perf_counter() - _NAP)
         self._timer.start(math.ceil(delay * 1000))
 
     @QtCore.Slot()
     def _quit(self) -> None:
         self._timer.stop()
-        self._interval = None
-        self._poll = lambda: None  # no cycle of references is left to the garbage collector
+        self._is_on = False
+        self.moved_by_wishes_before = -math.inf
+        # No cycle of references is left to the garbage collector
+        self._poll, self._wishes = _no_poll, _no_wishes
         QtCore.QThread.currentThread().quit()
+
+
+def _no_poll() -> tuple[float, bool]:
+    return time.perf_counter(), False
+
+
+def _no_wishes() -> tuple[Sequence[float], float]:
+    return (), math.inf
 
 
 @atexit.register

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
@@ -44,11 +42,13 @@ class SampleRing:
             raise ValueError(
                 f'A ring needs at least 1 sample and 1 channel, got {capacity} x {channel_count}'
             )
+        self.capacity = capacity  # samples that it holds when it is full
         # empty, not zeros: the operating system commits the memory as the ring fills
         self._samples = np.empty((capacity, channel_count), dtype=dtype)
         self._timestamps = np.empty(capacity, dtype=np.float64) if with_timestamps else None
         self._start = 0  # index of the oldest unread sample
         self._unread = 0
+        self._lent: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of unread samples."""
@@ -60,11 +60,6 @@ class SampleRing:
             f'{type(self).__name__}({self._unread} of {self.capacity} samples unread, '
             f'{self.channel_count} channels, {self.dtype}{timestamps})'
         )
-
-    @property
-    def capacity(self) -> int:
-        """Number of samples the ring holds when it is full."""
-        return self._samples.shape[0]
 
     @property
     def free(self) -> int:
@@ -86,6 +81,28 @@ class SampleRing:
         """Whether a timestamp belongs to each sample."""
         return self._timestamps is not None
 
+    def lend(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the place of the next samples, to fill it before they are written.
+
+        Writing the very array that was returned copies nothing.
+
+        Parameters
+        ----------
+        count : int
+            Number of samples wanted.
+
+        Returns
+        -------
+        samples : numpy.ndarray
+            Array of shape (up to count, channel_count), fewer where the ring ends or is full.
+        timestamps : numpy.ndarray or None
+            Array of as many timestamps, None without timestamps.
+        """
+        begin = (self._start + self._unread) % self.capacity
+        place = slice(begin, begin + min(count, self.free, self.capacity - begin))
+        self._lent = self._samples[place]
+        return self._lent, None if self._timestamps is None else self._timestamps[place]
+
     def write(self, samples: np.ndarray, timestamps: np.ndarray | None = None) -> None:
         """Append samples.
 
@@ -105,7 +122,10 @@ class SampleRing:
         count = len(samples)
         if count > self.free:
             raise ValueError(f'{count} samples do not fit into {self!r}')
-        for here, there in self._stretches(self._start + self._unread, count):
+        is_in_place, self._lent = samples is self._lent, None
+        for here, there in (
+            () if is_in_place else self._stretches(self._start + self._unread, count)
+        ):
             self._samples[here] = samples[there]
             if self._timestamps is not None and timestamps is not None:
                 self._timestamps[here] = timestamps[there]
@@ -150,13 +170,14 @@ class SampleRing:
         self._unread -= count
 
     def _check_timestamps(self, timestamps: np.ndarray | None) -> None:
-        if self.has_timestamps and timestamps is None:
+        if self._timestamps is not None and timestamps is None:
             raise ValueError(f'{self!r} needs an array of timestamps beside the samples')
 
-    def _stretches(self, begin: int, count: int) -> Iterator[tuple[slice, slice]]:
-        """The one or two stretches of the ring, each with its place in a flat array."""
+    def _stretches(self, begin: int, count: int) -> list[tuple[slice, slice]]:
+        """Return the one or two stretches of the ring, each with its place in a flat array."""
         begin %= self.capacity
         first = min(count, self.capacity - begin)
-        yield slice(begin, begin + first), slice(0, first)
+        stretches = [(slice(begin, begin + first), slice(0, first))]
         if first < count:
-            yield slice(0, count - first), slice(first, count)
+            stretches.append((slice(0, count - first), slice(first, count)))
+        return stretches

@@ -147,7 +147,7 @@ class BufferOptions:
     allow_overwrite : bool
         Whether a full ring drops its oldest samples (True) or ends the stream (False).
     max_poll_rate : float
-        Upper limit for the number of hardware reads per second while this buffer is active.
+        Upper limit for the number of hardware reads in any second while this buffer is active.
     follow_running : bool
         Whether to adopt rate and mode of a stream that runs already, where they differ.
     read_timeout : float or None

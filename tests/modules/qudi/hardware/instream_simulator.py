@@ -137,11 +137,13 @@ class InStreamSimulator(DataInStreamInterface):
 
     @property
     def channel_buffer_size(self):
-        return self._settings[2]
+        return 1000 if self._fails('small buffer') else self._settings[2]
 
     @property
     def sample_rate(self):
         rate = self._settings[3]
+        if self._fails('rate 0'):
+            return 0.0
         if self._fails('measure rate'):
             return rate * (1 + 0.01 * np.random.default_rng().random())
         if self._fails('round rate'):

@@ -1,0 +1,179 @@
+"""PollPlan alone, with a clock that the test sets."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from qudi.util.instream.poller import PollPlan
+
+START = 5000.0
+
+
+def plan_at(rate, longest_rest=1.0):
+    plan = PollPlan()
+    plan.set_pace(rate, longest_rest)
+    plan.begin(START)
+    return plan
+
+
+def poll_at_demand(plan, wishes, lateness):
+    """Poll as the plan says, each time so much later; return the times of the polls.
+
+    `wishes` gives the wishes at a time.
+    """
+    now, polls = START, []
+    for late in lateness:
+        wished = wishes(now)
+        now = max(now, plan.due(wished)) + late
+        plan.polled(wished, math.inf, now)
+        polls.append(now)
+    return np.array(polls)
+
+
+def repeatedly(period):
+    """The wishes of a reader that waits for samples which come every `period` seconds."""
+    return lambda now: [START + period * (math.floor((now - START) / period + 1e-6) + 1)]
+
+
+@given(
+    rate=st.floats(0.1, 300),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from([-math.inf, 0.0, 0.004, 0.03, math.inf]),
+            st.floats(0, 0.1),
+            st.booleans(),
+        ),
+        min_size=2,
+        max_size=400,
+    ),
+)
+@example(rate=10, steps=[(-math.inf, 0.04, False)] + 30 * [(-math.inf, 0.0, False)])
+@example(rate=10, steps=30 * [(-math.inf, 0.0, True)])
+def test_never_polls_more_often_than_the_ceiling_allows(rate, steps):
+    plan = plan_at(rate)
+    now, polls = START, []
+    for wish, late, too_early in steps:
+        now = max(now, plan.due([now + wish])) + late
+        plan.polled([now + wish], math.inf, now, too_early)
+        polls.append(now)
+    times = np.array(polls)
+    in_a_second = np.searchsorted(times, times + 1.0 - 1e-9) - np.arange(len(times))
+    assert in_a_second.max() <= max(1, int(rate)), 'too many polls in one second'
+    whole_rate = rate if rate < 1 else math.floor(rate)
+    assert np.diff(times).min() > 0.5 / whole_rate - 1e-9, 'two polls too close to each other'
+
+
+def test_a_poll_comes_when_it_is_wished_and_the_ceiling_allows():
+    plan = plan_at(100)
+    assert plan.due([START + 0.05]) == START + 0.05
+    assert plan.due([START + 0.002]) == pytest.approx(START + 0.01, abs=1e-9)
+    assert plan.due([-math.inf]) == pytest.approx(START + 0.01, abs=1e-9)
+
+
+def test_without_a_wish_it_polls_after_the_longest_rest():
+    assert plan_at(100).due([]) == START + 1.0
+    assert plan_at(100).due([math.inf, START + 30.0]) == START + 1.0
+    assert plan_at(100, longest_rest=0.25).due([]) == START + 0.25
+    assert plan_at(0.1).due([]) == START + 10.0, 'the ceiling counts'
+
+
+def test_after_a_late_poll_the_next_one_keeps_its_time():
+    plan = plan_at(100)
+    plan.polled([START + 0.02], math.inf, START + 0.024)
+    assert plan.due([START + 0.03]) == pytest.approx(START + 0.03, abs=1e-9)
+    plan.polled([START + 0.03], math.inf, START + 0.039)
+    assert plan.due([-math.inf]) == pytest.approx(START + 0.044, abs=1e-9), (
+        'half an interval must be between them'
+    )
+
+
+def test_polls_that_were_missed_are_not_made_up_for():
+    plan = plan_at(100)
+    plan.polled([START + 0.02], math.inf, START + 0.1)
+    assert plan.due([-math.inf]) == pytest.approx(START + 0.105, abs=1e-9)
+    plan.polled([-math.inf], math.inf, START + 0.105)
+    assert plan.due([-math.inf]) == pytest.approx(START + 0.115, abs=1e-9)
+
+
+def test_a_poll_that_came_too_early_is_tried_again_and_the_next_keeps_its_time():
+    plan = plan_at(100)
+    plan.polled([START + 0.05], math.inf, START + 0.05, too_early=True)
+    assert plan.due([START + 0.0501]) == pytest.approx(START + 0.055, abs=1e-9)
+    plan.polled([START + 0.0501], math.inf, START + 0.055)
+    assert plan.due([START + 0.0601]) == pytest.approx(START + 0.0601, abs=1e-9)
+    plan.polled([START + 0.0601], math.inf, START + 0.0601, too_early=True)
+    # Samples that are long in coming must not use up the second
+    assert plan.due([-math.inf]) == pytest.approx(START + 0.0701, abs=1e-9)
+
+
+def test_a_poll_that_came_too_early_for_nobody_is_not_tried_again():
+    for wishes in ([], [math.inf], [START + 1.2]):
+        plan = plan_at(100)
+        plan.polled(wishes, math.inf, START + 1.0, too_early=True)
+        assert plan.due([START + 1.001]) == pytest.approx(START + 1.01, abs=1e-9)
+
+
+def test_readers_that_are_nearly_at_the_same_time_are_served_together():
+    plan = plan_at(100)
+    assert plan.due([START + 0.053, START + 0.05, START + 0.07]) == START + 0.053
+    assert plan.due([START + 0.053, -math.inf]) == pytest.approx(START + 0.01, abs=1e-9)
+
+
+def test_a_deadline_is_kept_whatever_readers_wish():
+    plan = plan_at(100)
+    assert plan.due([START + 0.05], START + 0.03) == START + 0.03
+    assert plan.due([START + 0.05, START + 0.053], START + 0.052) == START + 0.052
+    assert plan.due([], START + 0.002) == pytest.approx(START + 0.01, abs=1e-9)
+
+
+def test_a_deadline_makes_no_reader_wait():
+    assert plan_at(100).due([START + 0.05], START + 0.053) == START + 0.05
+
+
+def test_no_poll_is_sat_out_past_a_deadline():
+    plan = plan_at(10)
+    for number in range(1, 4):
+        now = START + 0.1 * number
+        wish = now - 0.03
+        assert plan.due([wish], now) == pytest.approx(now, abs=1e-9)
+        plan.polled([wish], now, now)
+
+
+def test_readers_far_below_the_ceiling_wait_no_longer_than_it_demands():
+    plan = plan_at(10, longest_rest=10.0)
+    assert plan.due([START + 0.05]) == pytest.approx(START + 0.1, abs=1e-9), 'the first read'
+    for number in range(1, 5):
+        first = START + 1.2 * number
+        plan.polled([first, first + 0.06], math.inf, first)
+        assert plan.due([first + 0.06]) == pytest.approx(first + 0.1, abs=1e-9)
+        plan.polled([first + 0.06], math.inf, first + 0.1)
+
+
+def test_no_more_than_1000_polls_a_second():
+    plan = plan_at(1e6)
+    plan.polled([-math.inf], math.inf, START + 0.001)
+    assert plan.due([-math.inf]) == pytest.approx(START + 0.002, abs=1e-9)
+
+
+@pytest.mark.parametrize('rate', [30, 100])
+def test_readers_exactly_at_the_ceiling_stay_in_time(rate):
+    rng = np.random.default_rng(1)
+    lateness = rng.exponential(1e-4, 600 * rate)
+    hiccups = rng.random(len(lateness)) < 0.003
+    lateness[hiccups] += rng.uniform(0.001, 0.008, hiccups.sum())
+    polls = poll_at_demand(plan_at(rate), repeatedly(1 / rate), lateness) - START
+    age = polls - np.floor(polls * rate + 1e-6) / rate
+    assert np.median(age) < 0.1 / rate, f'typically {np.median(age) * 1e3:.1f} ms late'
+    assert len(polls) / polls[-1] > 0.98 * rate
+
+
+def test_a_changed_rate_counts_at_once():
+    plan = plan_at(2)
+    plan.polled([-math.inf], math.inf, START + 0.5)
+    plan.set_pace(200, 1.0)
+    assert plan.due([-math.inf]) == pytest.approx(START + 0.505, abs=1e-9)
+    plan.set_pace(2, 1.0)
+    assert plan.due([-math.inf]) == pytest.approx(START + 1.0, abs=1e-9)
