@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 RELIABILITY = (ROOT / 'docs' / 'reliability.md').read_text(encoding='utf-8')
 
 
-@pytest.mark.parametrize('document', ['README.md', 'docs/design.md', 'docs/reliability.md'])
+@pytest.mark.parametrize(
+    'document', ['README.md', 'docs/design.md', 'docs/reliability.md', 'docs/benchmarks.md']
+)
 def test_every_test_that_a_document_names_exists(document):
     named = set(re.findall(r'\btest_\w+(?!\w*\.py)\b', (ROOT / document).read_text('utf-8')))
     sources = [path.read_text(encoding='utf-8') for path in (ROOT / 'tests').rglob('test_*.py')]
