@@ -104,9 +104,19 @@ def test_a_poll_that_came_too_early_is_tried_again_and_the_next_keeps_its_time()
     assert plan.due([START + 0.0501]) == pytest.approx(START + 0.055, abs=1e-9)
     plan.polled([START + 0.0501], math.inf, START + 0.055)
     assert plan.due([START + 0.0601]) == pytest.approx(START + 0.0601, abs=1e-9)
-    plan.polled([START + 0.0601], math.inf, START + 0.0601, too_early=True)
-    # Samples that are long in coming must not use up the second
-    assert plan.due([-math.inf]) == pytest.approx(START + 0.0701, abs=1e-9)
+
+
+@pytest.mark.parametrize('rate', [10, 100, 1000])
+def test_samples_that_are_long_in_coming_do_not_use_up_the_second(rate):
+    plan = plan_at(rate)
+    now, polls = START, []
+    while now < START + 5:
+        wish = now + 1e-4
+        now = plan.due([wish])
+        plan.polled([wish], math.inf, now, too_early=True)
+        polls.append(now)
+    longest = np.diff(polls).max()
+    assert longest < max(2.1 / rate, 0.06), f'for {longest * 1e3:.0f} ms no poll was allowed'
 
 
 def test_a_poll_that_came_too_early_for_nobody_is_not_tried_again():

@@ -26,6 +26,7 @@ __all__ = ['PollPlan', 'StreamPoller', 'interval_of']
 _log = get_logger(__name__)
 
 _HIGHEST_RATE = 1000  # polls per second; more would keep a core busy with nothing
+_RETRIES = 0.05  # of the polls of a second, and at least one
 _LONGEST_INTERVAL = 1e6  # s; a QTimer takes 2**31 ms at the most
 
 # The timer resolves 1 ms, so it fires this many seconds early and the thread sleeps until the poll.
@@ -66,7 +67,8 @@ class PollPlan:
         self._polls: deque[float] = deque()  # when polls came, the last second of them
         self._was_late = False  # the last one, because the ceiling did not allow it sooner
         self._sat_out_at = -math.inf  # when a poll was last put off by an interval
-        self._too_early_at = -math.inf  # when one was last allowed another try
+        # When polls were allowed another try, the last ones
+        self._retries: deque[float] = deque(maxlen=round(_RETRIES * _HIGHEST_RATE))
         self._is_retry = False  # the next one
 
     def set_pace(self, rate: float, longest_rest: float) -> None:
@@ -110,12 +112,14 @@ class PollPlan:
         self._was_late = step.is_late
         if step.is_sat_out:
             self._sat_out_at = now
-        # For those who wait, and once a second at most: samples that are long in coming must not
-        # use it up
+        # For those who wait, and not too often: samples that are long in coming must not use up the
+        # polls of a second
         is_wished = min(wishes, default=math.inf) <= now
-        self._is_retry = too_early and is_wished and now > self._too_early_at + 1.0
+        most = max(1, round(_RETRIES * self._rate))
+        is_often = len(self._retries) >= most and self._retries[-most] > now - 1.0
+        self._is_retry = too_early and is_wished and not is_often
         if self._is_retry:
-            self._too_early_at = now  # and its place in the plan is left to the next one
+            self._retries.append(now)  # and its place in the plan is left to the next one
         else:
             self._planned = max(step.planned, now - self._interval / 2)
         self._polls.append(now)
