@@ -61,7 +61,7 @@ class Scale:
     seconds: float = 2.0  # that something streams
     short_seconds: float = 0.45  # of each start where latencies are measured
     judged_seconds: float = 3.0  # where they are compared with what is promised
-    slow_reads: int = 15  # of each start where reads take long
+    slow_reads: int = 60  # of each start where reads take long; half as many starts
     poll_rates: tuple[int, ...] = POLL_RATES
     first_rate: float = 1e6  # S/s, where the search for the highest begins
     last_rate: float = 1e10  # and where it ends at the latest
@@ -270,8 +270,9 @@ def latency(scale: Scale) -> dict:
             is_judged = (name, poll_rate) in JUDGED
             seconds = scale.judged_seconds if is_judged else scale.short_seconds
             seconds = max(seconds, scale.slow_reads * load.read_size / load.rate)
+            count = scale.starts if seconds <= scale.judged_seconds else max(1, scale.starts // 2)
             starts: dict[str, list[list[float]]] = {c.name: [] for c in STREAMING}
-            for _ in range(scale.starts):
+            for _ in range(count):
                 for contender in STREAMING:
                     starts[contender.name].append(checked_stream(contender, load, seconds).ages)
             result.setdefault(name, {})[str(poll_rate)] = {

@@ -31,7 +31,7 @@ import qtpy
 from qtpy import QtCore
 
 DOCS = Path(__file__).resolve().parents[2] / 'docs'
-TIME_LIMIT = 900  # seconds for one measurement; then the stacks are printed and the process ends
+TIME_LIMIT = 2400  # seconds for one measurement; then the stacks are printed and the process ends
 
 
 def machine() -> dict[str, str]:
