@@ -68,3 +68,6 @@ for thread in threading.enumerate():
     if thread is not threading.current_thread() and not thread.daemon:
         thread.join(5)
 print('device:', streamers[0].module_state(), streamers[0].starts, streamers[0].stops)
+# With PySide2, the last collection of a process with qudi meets a freed ThreadManager in 10 of
+# 400 runs, also without any buffer
+gc.freeze()

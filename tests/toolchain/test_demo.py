@@ -109,7 +109,9 @@ def test_closing_the_windows_ends_it(tmp_path):
         '    QtCore.QTimer.singleShot(1500, QtWidgets.QApplication.closeAllWindows)\n'
         'demo_session._Session.begin = begin_and_close\n'
         'home = Path(sys.argv[1])\n'
-        'sys.exit(demo_session.run(demo.example_config_path(), home, with_windows=True))\n'
+        'example = demo.example_config_path()\n'
+        'demo.main = lambda: demo_session.run(example, home, with_windows=True)\n'
+        'demo.command()\n'
     )
     result = run(str(script), str(tmp_path), command=[sys.executable])
     assert result.returncode == 0, result.stdout + result.stderr
@@ -126,10 +128,11 @@ def test_a_module_that_does_not_start_is_named_and_ends_it(tmp_path):
     script.write_text(
         'import sys\n'
         'from pathlib import Path\n'
-        'from qudi.util.instream import demo_session\n'
+        'from qudi.util.instream import demo, demo_session\n'
         'example, home = map(Path, sys.argv[1:])\n'
         'home.mkdir()\n'
-        'sys.exit(demo_session.run(example, home, with_windows=False, seconds=3))\n'
+        'demo.main = lambda: demo_session.run(example, home, with_windows=False, seconds=3)\n'
+        'demo.command()\n'
     )
     result = run(str(script), str(example), str(tmp_path / 'home2'), command=[sys.executable])
     assert result.returncode == 1, result.stdout + result.stderr

@@ -1,13 +1,14 @@
 """Real qudi quits while buffers stream: exit code 0, no complaint of Qt, no thread, device off."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from qudi.util.yaml import yaml_dump
+
+from ports import free_port
 
 PROGRAM = Path(__file__).with_name('quit_qudi.py')
 STRICT, OVERWRITING = {'allow_overwrite': False}, {'allow_overwrite': True}
@@ -42,16 +43,13 @@ def quit_qudi(directory, options, *words):
         'module.Class': 'instream_simulator.InStreamSimulator',
         'options': {'sample_timing': 'TIMESTAMP'} if 'dark' in words else {'clocked': True},
     }
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
     startup_modules = names
     if 'logics' in words:
         startup_modules = list(gui if 'windows' in words else logic)
     config = {
         'global': {
             'startup_modules': startup_modules,
-            'namespace_server_port': port,
+            'namespace_server_port': free_port(),
             'hide_manager_window': True,
         },
         'hardware': hardware,
