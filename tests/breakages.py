@@ -202,8 +202,8 @@ BREAKAGES = [
     Breakage(
         'a failed start leaves the device as it is',
         DISTRIBUTOR,
-        '            member.consumer = None\n            self._stop_hardware_quietly(member)',
-        '            member.consumer = None',
+        'member.consumer = None\n                self._stop_hardware_quietly(member)',
+        'member.consumer = None',
         'module/test_faults.py::test_a_device_that_runs_although_its_start_failed_is_stopped',
     ),
     Breakage(

@@ -208,6 +208,20 @@ def wait_until(qtbot):
     return wait_for
 
 
+@pytest.fixture(scope='module')
+def begin(tmp_path_factory):
+    """Begin qudi processes; those that are left are ended after the last test of a module."""
+    begun = []
+
+    def begin_process(kind, *arguments, **settings):
+        begun.append(kind(tmp_path_factory.mktemp('process'), *arguments, **settings))
+        return begun[-1]
+
+    yield begin_process
+    for process in begun:
+        process.close()
+
+
 @pytest.fixture
 def make_bench(qudi, wait_until, monkeypatch):
     """Make a bench with options for its simulated device."""

@@ -48,6 +48,9 @@ def test_buffers_that_are_activated_at_once_share_one_distributor(bench, backgro
             answer.wait(10)
             return bench.device.constraints
 
+        def start_stream(self):
+            pass
+
     futures = [background(registry.acquire, Streamer()) for _ in range(2)]
     assert asked.acquire(timeout=10)
     asked.acquire(timeout=1)  # nobody else asks, or a second distributor is being made

@@ -10,7 +10,8 @@ from qudi.interface.data_instream_interface import SampleTiming
 from qtpy import QtCore
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / 'config').glob('*.cfg'))
+# Those for two processes are in tests/remote
+CONFIGS = [path for path in sorted((ROOT / 'config').glob('*.cfg')) if 'remote' not in path.stem]
 
 
 @pytest.fixture

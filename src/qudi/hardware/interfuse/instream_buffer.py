@@ -27,6 +27,7 @@ from qudi.interface.data_instream_interface import (
 from qudi.util.network import netobtain
 
 from qudi.util.instream import registry
+from qudi.util.instream.client import calling_client
 from qudi.util.instream.consumer import StreamConsumer, StreamStatus
 from qudi.util.instream.distributor import StreamDistributor
 from qudi.util.instream.errors import naming
@@ -91,6 +92,22 @@ class DataInStreamBuffer(DataInStreamInterface):
         """Join the other buffers of the same hardware."""
         self._joined = registry.acquire(self._streamer())
         self._joined.attach(self._options, self._follow_stream, self._is_qudi_quitting)
+
+    def connect_modules(self, connections: Mapping[str, Any]) -> None:
+        """Connect the hardware module; without it, the one in the configuration of this qudi.
+
+        A client whose remote module this is may activate it, but knows no connections.
+        """
+        if not connections:
+            modules = self._qudi_main.module_manager
+            connections = {
+                connector: modules[target]
+                for connector, target in modules[self.module_name].connection_cfg.items()
+            }
+            for target in connections.values():
+                target.activate()
+            connections = {name: target.instance for name, target in connections.items()}
+        super().connect_modules(connections)
 
     def _deactivate_alone(self) -> None:
         """Deactivate when no other thread is changing the state, and keep others from it."""
@@ -253,7 +270,7 @@ class DataInStreamBuffer(DataInStreamInterface):
         Exception
             What the hardware raises when it is configured or started.
         """
-        self._distributor.start(self.module_name)
+        self._distributor.start(self.module_name, calling_client())
 
     def stop_stream(self) -> None:
         """End this buffer's stream; the last buffer to stop stops the hardware.

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from qudi.core.logger import get_logger
 
+from qudi.util.instream.client import RemoteClient
 from qudi.util.instream.consumer import StreamConsumer, StreamEnd
 from qudi.util.instream.errors import naming
+from qudi.util.instream.guard import who_connects_to_what
 from qudi.util.instream.hardware import StreamHardware
 from qudi.util.instream.poller import StreamPoller, interval_of
 from qudi.util.instream.ring import SampleRing
@@ -51,6 +53,7 @@ class _Member:
     consumer: StreamConsumer | None = None
     stream_settings: StreamSettings | None = None
     is_wanted: bool = False  # to stream, by the latest start or stop
+    client: RemoteClient | None = None  # in another process, that its stream was started for
 
     @property
     def name(self) -> str:
@@ -140,7 +143,12 @@ class StreamDistributor:
             Called when no call of the hardware is in progress any more: before this returns, or
             by the thread whose call hangs, when it returns at last.
         """
-        self._tell_left = tell_left
+
+        def leave() -> None:
+            self._hardware.leave()
+            tell_left()
+
+        self._tell_left = leave
         with (
             suppress(RuntimeError),
             self._exclusive(f'"{self.streamer_name}" cannot be left'),
@@ -257,8 +265,10 @@ class StreamDistributor:
 
     # ---------------------------------------------------------------- start and stop
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, client: RemoteClient | None = None) -> None:
         """Begin a fresh stream for a member; the first active one starts the hardware.
+
+        A stream that was started by a client in another process ends when that has gone.
 
         Raises
         ------
@@ -273,6 +283,7 @@ class StreamDistributor:
         with self._exclusive(f'"{name}" cannot start'):
             member = self._member(name)
             member.stop_stream('it was started anew')
+            member.client = client
             self._retire()
             if self._unstopped_by is not None:
                 self._stop_hardware(self._unstopped_by)
@@ -313,21 +324,22 @@ class StreamDistributor:
                 self._stop_hardware(member)
 
     def _start_hardware(self, member: _Member) -> None:
-        if self._hardware.is_running:
-            raise RuntimeError(
-                f'"{member.name}" cannot start: "{self.streamer_name}" is running already, and not '
-                f'for one of its buffers. Two readers would each get a part of the '
-                f'stream. Stop it there, and connect every program to a buffer of its own instead '
-                f'of to "{self.streamer_name}"'
-            )
-        own = self._configure_for_start(member)
-        self._begin_stream(member, own)
-        try:
-            self._hardware.start()
-        except Exception:
-            member.consumer = None
-            self._stop_hardware_quietly(member)
-            raise
+        with self._hardware.starting():
+            if self._hardware.is_running:
+                raise RuntimeError(
+                    f'"{member.name}" cannot start: "{self.streamer_name}" is running already, and '
+                    f'not for a buffer of this qudi. Two readers would each get a part of the '
+                    f'stream. Stop the program that is connected to "{self.streamer_name}" itself, '
+                    f'in this qudi or in another one. {who_connects_to_what(self.streamer_name)}'
+                )
+            own = self._configure_for_start(member)
+            self._begin_stream(member, own)
+            try:
+                self._hardware.start()
+            except Exception:
+                member.consumer = None
+                self._stop_hardware_quietly(member)
+                raise
 
     def _configure_for_start(self, member: _Member) -> StreamSettings:
         """Make the hardware hold what the member streams, and return that."""
@@ -529,19 +541,22 @@ class StreamDistributor:
                         consumer.put(samples, timestamps)
             except Exception as error:
                 self._fail(consumers, error)
-            self._free_reads_of_quitting_qudi()
+            self._end_unwanted_streams()
             try:
                 self._retire()
             except Exception:
                 _log.warning(f'"{self.streamer_name}" could not be stopped:', exc_info=True)
             return self._hardware.asked_at, self._hardware.asked_too_early
 
-    def _free_reads_of_quitting_qudi(self) -> None:
-        """End streams whose reads wait long while qudi quits.
+    def _end_unwanted_streams(self) -> None:
+        """End streams whose client has gone, and those whose reads wait long while qudi quits.
 
         The thread that reads cannot be deactivated before its read returns, and qudi waits for it.
         """
         for member in self._active:
+            if member.client is not None and member.client.has_gone:
+                member.stop_stream('its client in another process has gone')
+                _log.warning(f'"{member.name}" stops: its client in another process has gone.')
             consumer = member.consumer
             if consumer is None or consumer.longest_wait < _WAIT_WHILE_QUITTING:
                 continue

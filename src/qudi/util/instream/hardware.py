@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from qudi.interface.data_instream_interface import SampleTiming, StreamingMode
-from qudi.util.network import netobtain
 
 from qudi.util.instream.clock import SampleClock
+from qudi.util.instream.guard import StartGuard
+from qudi.util.instream.remote import RemoteStreamer, is_remote
 from qudi.util.instream.settings import StreamSettings
 
 __all__ = ['StreamHardware']
@@ -32,9 +34,13 @@ class StreamHardware:
     """
 
     def __init__(self, streamer: Any) -> None:
-        self._streamer = streamer
-        self.name = str(netobtain(streamer.module_name))
-        self.constraints = netobtain(streamer.constraints)
+        constraints = streamer.constraints
+        self._is_remote = is_remote(constraints)
+        self._streamer = RemoteStreamer(streamer, constraints) if self._is_remote else streamer
+        self.name = str(self._streamer.module_name)
+        # Nothing can be put in front of a method in another process
+        self._guard = None if self._is_remote else StartGuard(streamer, self.name)
+        self.constraints = self._streamer.constraints
         self.rate_is_hint = self.constraints.sample_timing is not SampleTiming.CONSTANT
         self.has_timestamps = self.constraints.sample_timing is SampleTiming.TIMESTAMP
         # The request it was last configured with, and what it reported right after
@@ -61,24 +67,24 @@ class StreamHardware:
     @property
     def sample_rate(self) -> float:
         """Its live sample rate in Hz."""
-        return float(netobtain(self._streamer.sample_rate))
+        return float(self._streamer.sample_rate)
 
     @property
     def active_channels(self) -> list[str]:
         """The channels that it delivers, in its own order."""
-        return list(netobtain(self._streamer.active_channels))
+        return list(self._streamer.active_channels)
 
     @property
     def available_samples(self) -> int:
         """Number of samples per channel that it can deliver at once."""
-        return int(netobtain(self._streamer.available_samples))
+        return int(self._streamer.available_samples)
 
     def reported(self) -> StreamSettings:
         """Return what it says that it is set to; the rate may be rounded or measured."""
         return StreamSettings(
             tuple(self.active_channels),
-            StreamingMode(netobtain(self._streamer.streaming_mode).value),
-            netobtain(self._streamer.channel_buffer_size),
+            StreamingMode(self._streamer.streaming_mode.value),
+            self._streamer.channel_buffer_size,
             self.sample_rate,
         )
 
@@ -117,8 +123,8 @@ class StreamHardware:
         self._staging = np.empty((rows, channel_count), dtype=dtype)
         self._staging_timestamps = np.empty(rows) if self.has_timestamps else None
         self.samples_taken = 0
-        self._buffer_size = int(netobtain(self._streamer.channel_buffer_size))
-        self._streamer.start_stream()
+        self._buffer_size = int(self._streamer.channel_buffer_size)
+        (self._guard or self._streamer).start_stream()
         started_at = time.perf_counter()
         self._check_running()
         self._clock = None
@@ -129,8 +135,27 @@ class StreamHardware:
 
     def stop(self) -> None:
         """Stop it if it runs; its errors pass unchanged."""
-        if self.is_running:
-            self._streamer.stop_stream()
+        try:
+            if self.is_running:
+                self._streamer.stop_stream()
+        finally:
+            if self._guard is not None:
+                self._guard.release()
+
+    def starting(self) -> AbstractContextManager[None]:
+        """Keep others in this process from starting it meanwhile.
+
+        Raises
+        ------
+        RuntimeError
+            If somebody else is about to start it.
+        """
+        return nullcontext() if self._guard is None else self._guard.starting()
+
+    def leave(self) -> None:
+        """Give it back as it was."""
+        if self._guard is not None:
+            self._guard.remove()
 
     def time_of_next(self, count: float) -> float:
         """Return when it will have the next `count` samples, by `perf_counter`.
@@ -192,13 +217,17 @@ class StreamHardware:
         rest = int(min(available, self._buffer_size, limit))
         while rest > 0:
             wanted = min(rest, len(self._staging))
-            samples, timestamps = lend(wanted) or self._own_place(wanted)
+            if self._is_remote:  # it cannot write here
+                samples, timestamps = self._streamer.read_data(wanted)
+                samples = samples.reshape(wanted, -1)
+            else:
+                samples, timestamps = lend(wanted) or self._own_place(wanted)
+                self._streamer.read_data_into_buffer(
+                    data_buffer=samples.reshape(-1),
+                    samples_per_channel=len(samples),
+                    timestamp_buffer=timestamps,
+                )
             count = len(samples)
-            self._streamer.read_data_into_buffer(
-                data_buffer=samples.reshape(-1),
-                samples_per_channel=count,
-                timestamp_buffer=timestamps,
-            )
             if is_running:
                 # Some devices stop themselves after an error and return as if all were well
                 self._check_running()

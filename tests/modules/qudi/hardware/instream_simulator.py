@@ -52,6 +52,8 @@ class InStreamSimulator(DataInStreamInterface):
             sample_timing: 'CONSTANT'  # optional, CONSTANT, TIMESTAMP or RANDOM
             clocked: False  # optional, True makes sample_rate samples a second, False as many
                             # as `produce` is told to
+            wait_for_missing: False  # optional, True for programs that are connected to it and ask
+                                     # for more than there is, which buffers must not
     """
 
     _channels = ConfigOption('channels', default=list(_CHANNELS))
@@ -62,6 +64,7 @@ class InStreamSimulator(DataInStreamInterface):
         'sample_timing', default='CONSTANT', constructor=lambda name: SampleTiming[name]
     )
     _clocked = ConfigOption('clocked', default=False)
+    _wait_for_missing = ConfigOption('wait_for_missing', default=False)
 
     # Every instance that streams, for a look after a test
     running: set[InStreamSimulator] = set()  # noqa: RUF012
@@ -79,6 +82,7 @@ class InStreamSimulator(DataInStreamInterface):
         self.stops = 0
         self.polls = []  # time of each look at available_samples
         self.reader_threads = set()
+        self.read_sizes = []  # samples per channel of each read
         # What is wrong with the device: any of the words that `_fails` is asked for below
         self.faults = set()
         self.blocked = False
@@ -225,6 +229,7 @@ class InStreamSimulator(DataInStreamInterface):
 
     def read_data_into_buffer(self, data_buffer, samples_per_channel, timestamp_buffer=None):
         self.reader_threads.add(threading.get_ident())
+        self.read_sizes.append(samples_per_channel)
         channels, dtype = self._settings[0], self._data_type
         if self._fails('raise in read'):
             raise OSError('simulator lost its cable')
@@ -236,6 +241,8 @@ class InStreamSimulator(DataInStreamInterface):
             self._hang()
         is_complete = self._fails('idle when complete')
         assert is_complete or self.module_state() == 'locked', 'read from an idle simulator'
+        while self._wait_for_missing and self.available_samples < samples_per_channel:
+            time.sleep(0.001)
         with self._lock:
             count = samples_per_channel
             assert 0 < count <= self._produced - self._taken, 'more was asked for than there is'

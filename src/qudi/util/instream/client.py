@@ -1,0 +1,138 @@
+"""The client in another process that a stream was started for, and whether it is still there.
+
+qudi's remote modules server has one connection and one thread for each client. A client that quits
+deactivates its buffer. One that is killed, or whose network fails, says nothing: its connection is
+looked at here.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+import weakref
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from rpyc.core.protocol import Connection
+
+__all__ = ['RemoteClient', 'calling_client', 'peer_address', 'watch_peer']
+
+# After so many seconds without a word the operating system asks the other side whether it is
+# there, and gives up after so many questions, one a second. A busy program does not matter: the
+# operating system of the other side answers.
+_KEEPALIVE = {'TCP_KEEPIDLE': 5, 'TCP_KEEPINTVL': 1, 'TCP_KEEPCNT': 5}
+
+# Linux sends what is not acknowledged again and again, after 0.2, 0.6, 1.4, ... 12.6 s
+_MOST_REPEATS = 6
+
+# What stands between a call of a remote client and the module: rpyc, and qudi's proxy
+_BETWEEN = ('rpyc.', 'qudi.core.services')
+_POLLRDHUP = getattr(select, 'POLLRDHUP', 0)
+
+
+def watch_peer(connection: Connection, only_requests: bool = False) -> None:
+    """Have the operating system end a silent connection about 10 s after its peer has gone.
+
+    With `only_requests`, which are small, also one on which data are under way. A peer that is too
+    busy to take large replies would be taken for dead.
+    """
+    sock = _socket_of(connection)
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    options = {**_KEEPALIVE, 'TCP_USER_TIMEOUT': 10_000} if only_requests else _KEEPALIVE
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in options.items():
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def peer_address(connection: Connection) -> str:
+    """Return host and port of the other side, for messages."""
+    sock = _socket_of(connection)
+    try:
+        host, port = sock.getpeername()[:2] if sock is not None else ('', '')
+    except (OSError, ValueError):
+        return 'an unknown address'
+    return f'{host}:{port}'
+
+
+def calling_client() -> RemoteClient | None:
+    """Return the remote client that called the function which asks; None for a local caller.
+
+    A remote client that calls a logic which then calls that function is none: the stream is the
+    logic's.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and _module(frame).startswith(_BETWEEN):
+        connection = frame.f_locals.get('self')
+        if isinstance(connection, Connection):
+            return RemoteClient(connection)
+        frame = frame.f_back
+    return None
+
+
+def _module(frame: FrameType) -> str:
+    return frame.f_globals.get('__name__', '')
+
+
+def _socket_of(connection: Connection) -> socket.socket | None:
+    sock = getattr(connection._channel.stream, 'sock', None)  # not for pipes, nor once closed
+    return sock if isinstance(sock, socket.socket) else None
+
+
+class RemoteClient:
+    """The other end of a connection to this process.
+
+    Parameters
+    ----------
+    connection : rpyc.core.protocol.Connection
+        The connection, as the server has it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        # Weakly: a connection keeps the modules that it serves
+        self._connection = weakref.ref(connection)
+        with suppress(OSError):  # it has gone meanwhile
+            watch_peer(connection)
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether the connection is closed or broken. Only looks, and never waits."""
+        connection = self._connection()
+        if connection is None or connection.closed:
+            return True
+        sock = _socket_of(connection)
+        try:
+            return sock is not None and (_has_ended(sock) or _is_unreachable(sock))
+        except (OSError, ValueError):  # it was closed while it was looked at
+            return True
+
+
+def _has_ended(sock: Any) -> bool:
+    """Whether the other side has closed the connection, or the operating system has given up."""
+    if hasattr(select, 'poll'):
+        poll = select.poll()
+        poll.register(sock, select.POLLIN | _POLLRDHUP)
+        events = poll.poll(0)
+        what = events[0][1] if events else 0
+        if what & (_POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL):
+            return True
+        is_readable = bool(what)
+    else:
+        is_readable = bool(select.select([sock], [], [], 0)[0])
+    # Where the end is not told as such, an unread request hides it
+    return is_readable and socket.socket.recv(sock, 1, socket.MSG_PEEK) == b''
+
+
+def _is_unreachable(sock: socket.socket) -> bool:
+    """Whether what was sent has not been acknowledged for about 12 s.
+
+    No question is asked on a connection on which data are under way, and Linux goes on sending
+    them for a quarter of an hour. Windows gives up by itself.
+    """
+    if sys.platform != 'linux' or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    repeats = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 3)[2]
+    return repeats >= _MOST_REPEATS

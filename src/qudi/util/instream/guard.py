@@ -1,0 +1,92 @@
+"""Keeps a hardware module from being started by somebody else while buffers stream from it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+__all__ = ['StartGuard', 'who_connects_to_what']
+
+
+def who_connects_to_what(streamer_name: str) -> str:
+    """Say in one sentence how several programs share a device."""
+    return (
+        f'Connect each program to a DataInStreamBuffer of its own instead of to '
+        f'"{streamer_name}"; all these buffers are in the qudi that has "{streamer_name}" itself, '
+        f'and a program in another qudi has one of them as its remote module (allow_remote: True)'
+    )
+
+
+class StartGuard:
+    """Stands in for `start_stream` of one module, for all but those who claim the module.
+
+    Most devices only log a warning when they are started a second time, and two readers would each
+    get a part of the stream. While nobody has claimed the module, others start it as ever.
+
+    Parameters
+    ----------
+    streamer : DataInStreamInterface
+        A hardware module of this process.
+    name : str
+        Its name, for messages.
+    """
+
+    def __init__(self, streamer: Any, name: str) -> None:
+        method = streamer.start_stream
+        self._name = name
+        # Weakly, and without the bound method: the module keeps this guard, not the other way round
+        self._module: Callable[[], Any] = weakref.ref(method.__self__)
+        self._function = method.__func__
+        self._is_claimed = False
+        # Held by whoever starts the module, so that two who do it at once are not both right. Taken
+        # after the distributor's; nobody waits for it.
+        self._starting = threading.Lock()
+        with suppress(AttributeError):  # of one that is overloaded for several interfaces
+            method.__self__.start_stream = self._start_for_others
+
+    def remove(self) -> None:
+        """Give the module back as it was."""
+        module = self._module()
+        if module is not None and vars(module).get('start_stream') == self._start_for_others:
+            del module.start_stream
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Keep all others from starting the module meanwhile.
+
+        Raises
+        ------
+        RuntimeError
+            If somebody else is about to start it.
+        """
+        if not self._starting.acquire(blocking=False):
+            raise RuntimeError(
+                f'"{self._name}" is being started by somebody else at this moment. '
+                f'{who_connects_to_what(self._name)}'
+            )
+        try:
+            yield
+        finally:
+            self._starting.release()
+
+    def start_stream(self) -> None:
+        """Start the module and claim it."""
+        self._is_claimed = True
+        self._function(self._module())
+
+    def release(self) -> None:
+        """Let others start the module again."""
+        self._is_claimed = False
+
+    def _start_for_others(self) -> None:
+        with self.starting():
+            if self._is_claimed:
+                raise RuntimeError(
+                    f'"{self._name}" cannot be started once more: buffers of its qudi stream from '
+                    f'it, and a second reader would take a part of their samples away. '
+                    f'{who_connects_to_what(self._name)}'
+                )
+            self._function(self._module())

@@ -1,0 +1,94 @@
+"""While buffers stream, nobody else starts the device; afterwards everybody may, as ever."""
+
+import threading
+import weakref
+
+import pytest
+
+from bench import configure
+
+REFUSED = '"streamer" cannot be started once more: buffers of its qudi stream from it'
+
+
+def test_a_second_start_of_the_device_is_refused_while_buffers_stream(bench):
+    buffer, other = bench.buffers(2)
+    configure(buffer)
+    for _ in range(2):
+        buffer.start_stream()
+        other.start_stream()
+        bench.produce(10)
+        with pytest.raises(RuntimeError, match=REFUSED):
+            bench.device.start_stream()
+        other.stop_stream()
+        with pytest.raises(RuntimeError, match='Connect each program to a DataInStreamBuffer'):
+            bench.device.start_stream()
+        bench.produce(10)
+        bench.assert_delivers(buffer, 0, 20)
+        buffer.stop_stream()
+        bench.device.start_stream()
+        bench.device.stop_stream()
+    assert bench.device.starts == 4
+
+
+@pytest.mark.parametrize('fault', ['raise in read', 'rubbish', 'raise in stop', 'raise in start'])
+def test_the_device_is_free_again_after_a_fault(bench, fault, wait_until):
+    buffer = bench.buffer('buffer1')
+    configure(buffer)
+    bench.device.faults.add(fault)
+    if fault == 'raise in start':
+        with pytest.raises(OSError, match='does not start'):
+            buffer.start_stream()
+    else:
+        buffer.start_stream()
+        if fault == 'raise in stop':
+            with pytest.raises(OSError, match='does not stop'):
+                buffer.stop_stream()
+        else:
+            bench.device.produce(10)
+            wait_until(lambda: buffer.module_state() == 'idle', 'the fault was noticed')
+    bench.device.faults.clear()
+    if bench.device.module_state() == 'locked':
+        bench.device.stop_stream()
+    bench.device.start_stream()
+    bench.device.stop_stream()
+
+
+def test_nothing_is_left_on_the_device_and_it_can_be_collected(bench, dies):
+    buffers = bench.buffers(2)
+    buffers[0].start_stream()
+    assert 'start_stream' in vars(bench.device)
+    bench.qudi.deactivate('buffer1')
+    bench.qudi.deactivate('buffer2')
+    assert 'start_stream' not in vars(bench.device)
+    gone = weakref.ref(bench.device)
+    bench.device = None
+    del buffers
+    bench.qudi.module_manager.clear()
+    dies(gone)
+
+
+def test_whoever_starts_the_device_first_gets_it(bench, background):
+    """The other one is refused while the first start is still on its way."""
+    buffer = bench.buffer('buffer1')
+    configure(buffer)
+    device = bench.device
+    device.faults.add('start slowly')
+    start = background(device.start_stream)
+    while not device.blocked:
+        threading.Event().wait(0.01)
+    with pytest.raises(RuntimeError, match='is being started by somebody else at this moment'):
+        buffer.start_stream()
+    device.released.set()
+    start.result(10)
+    with pytest.raises(RuntimeError, match='"buffer1" cannot start: "streamer" is running already'):
+        buffer.start_stream()
+    device.stop_stream()
+    device.released.clear()
+    start = background(buffer.start_stream)
+    while not device.blocked:
+        threading.Event().wait(0.01)
+    with pytest.raises(RuntimeError, match='is being started by somebody else at this moment'):
+        device.start_stream()
+    device.released.set()
+    start.result(10)
+    assert buffer.module_state() == 'locked'

@@ -1,0 +1,245 @@
+"""A qudi of its own that does what it is told on its standard input. A process for tests/remote.
+
+python qudi_process.py CONFIG [--accept CERTIFICATES] [--windows]
+
+Each line is a number, a tab and a Python expression, evaluated in a thread of its own; the answer
+is a line with the number and either its value or the error as JSON. The process ends with its
+input.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from qudi.core.application import Qudi
+from qudi.hardware.instream_simulator import foretold_samples
+from qudi.interface.data_instream_interface import StreamingMode
+from rpyc.core import consts
+
+# isort: split
+from qtpy import QtCore, QtWidgets
+
+from qudi.util.instream.secured import accept_only
+
+parser = argparse.ArgumentParser()
+parser.add_argument('config')
+parser.add_argument('--accept', type=Path)
+parser.add_argument('--windows', action='store_true')
+options = parser.parse_args()
+if options.accept is not None:
+    accept_only(options.accept)
+application = (QtWidgets.QApplication if options.windows else QtCore.QCoreApplication)([])
+qudi = Qudi(no_gui=not options.windows, config_file=options.config)
+records = {}
+_KINDS = {value: name for name, value in vars(consts).items() if name.startswith('HANDLE_')}
+_print_lock = threading.Lock()
+
+
+class Record:
+    """Looks whether the samples that a program got are in order and complete."""
+
+    def __init__(self, channels, checked=True):
+        self.channels = channels
+        self._checked = checked
+        self.restart()
+
+    def restart(self):
+        self.first = self.next = None
+        self.faults = []
+        self.frames = 0
+        self.count = 0  # after the first frame
+        self.first_at = self.last_at = 0.0
+
+    def add(self, data, _timestamps=None):
+        samples = np.asarray(data).reshape(-1, len(self.channels))
+        if self.first is None:
+            self.first = self.next = int(samples[0, 0]) // 16 if self._checked else 0
+            self.first_at = time.perf_counter()
+            self.count = -len(samples)
+        if self._checked:
+            self._check(samples)
+        self.next += len(samples)
+        self.count += len(samples)
+        self.frames += 1
+        self.last_at = time.perf_counter()
+
+    def _check(self, samples):
+        expected = foretold_samples(self.next, len(samples), self.channels, samples.dtype)
+        if not np.array_equal(samples, expected):
+            self.faults.append([self.next, samples[0].tolist(), len(samples)])
+            self.next = int(samples[0, 0]) // 16
+
+    @property
+    def summary(self):
+        seconds = self.last_at - self.first_at
+        return {
+            'first': self.first,
+            'next': self.next,
+            'frames': self.frames,
+            'faults': self.faults[:3],
+            'rate': self.count / seconds if seconds > 0 else 0.0,
+        }
+
+
+def module(name):
+    return qudi.module_manager[name].instance
+
+
+def managed(name):
+    return qudi.module_manager[name]
+
+
+def state(name):
+    return qudi.module_manager[name].state
+
+
+def in_main_thread(thing, slot):
+    """Have a slot called by the thread of the thing."""
+    QtCore.QMetaObject.invokeMethod(thing, slot, QtCore.Qt.ConnectionType.QueuedConnection)
+
+
+def start(logic, checked=True):
+    """Start a trace, and a record of the samples that it gets."""
+    records[logic] = Record(module(logic).active_channel_names, checked)
+    _connect_once(logic)
+    in_main_thread(module(logic), 'start_reading')
+
+
+_connected = set()
+
+
+def _connect_once(logic):
+    if logic not in _connected:
+        _connected.add(logic)
+        module(logic).sigNewRawData.connect(
+            lambda data, times: records[logic].add(data, times),
+            QtCore.Qt.ConnectionType.DirectConnection,
+        )
+
+
+def stop(logic):
+    in_main_thread(module(logic), 'stop_reading')
+
+
+def record(logic):
+    return records[logic].summary
+
+
+def read(buffer, count, channels):
+    """Read from a buffer as a program without logic would."""
+    data, _ = module(buffer).read_data(count)
+    one = records.setdefault(buffer, Record(channels))
+    one.add(data)
+    return one.summary
+
+
+def configure(buffer, channels, size, rate):
+    records.pop(buffer, None)
+    module(buffer).configure(channels, StreamingMode.CONTINUOUS, size, rate)
+
+
+def activate(name):
+    qudi.module_manager.activate_module(name)
+
+
+def threads(words):
+    """Names of the running threads that have these words."""
+    return [thread.name for thread in threading.enumerate() if words in thread.name]
+
+
+class RequestCount:
+    """Counts what a connection asks the other side, by kind."""
+
+    def __init__(self, name):
+        self._connection = object.__getattribute__(module(name), '____conn__')
+        self.kinds = Counter()
+
+    def __enter__(self):
+        request = self._connection._async_request
+
+        def counted(handler, arguments=(), *others, **more):
+            kind = _KINDS[handler]
+            if kind == 'HANDLE_PICKLE':
+                kind += f' {object.__getattribute__(arguments[0], "____id_pack__")[0]}'
+            self.kinds[kind] += 1
+            return request(handler, arguments, *others, **more)
+
+        self._connection._async_request = counted
+        return self.kinds
+
+    def __exit__(self, *_):
+        del self._connection._async_request
+
+
+def count_requests(name, seconds, frames=lambda: 0):
+    """Count the requests on the connection of a remote module, and frames, for some seconds."""
+    with RequestCount(name) as kinds:
+        before = frames()
+        time.sleep(seconds)
+        return {'frames': frames() - before, **kinds}
+
+
+class Asker(QtCore.QObject):
+    """Asks in the main thread, as qudi does for the state of its remote modules."""
+
+    def __init__(self, name):
+        super().__init__()
+        self._module = module(name)
+        self.waits = []
+        self.moveToThread(application.thread())
+
+    @QtCore.Slot()
+    def ask(self):
+        began = time.perf_counter()
+        self._module.module_state()
+        self.waits.append(time.perf_counter() - began)
+
+
+def main_thread_waits(name, seconds):
+    """For how long the main thread waits for an answer of a remote module, worst and mean (s)."""
+    asker = Asker(name)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        count = len(asker.waits)
+        in_main_thread(asker, 'ask')
+        while len(asker.waits) == count:
+            time.sleep(0.001)
+        time.sleep(0.05)
+    return max(asker.waits), sum(asker.waits) / len(asker.waits)
+
+
+def log(words='', level=''):
+    """The lines of qudi's log that have these words."""
+    with open(os.path.join(qudi.log_dir, 'qudi.log'), encoding='utf-8') as file:
+        return [line.rstrip() for line in file if words in line and level in line]
+
+
+def answer(number, code):
+    try:
+        reply = {'value': eval(code, globals())}
+    except BaseException as error:
+        reply = {'error': f'{type(error).__name__}: {error}'}
+    with _print_lock:
+        print(f'{number}\t{json.dumps(reply, default=str)}', flush=True)
+
+
+def listen():
+    for line in sys.stdin:
+        number, code = line.rstrip('\n').split('\t', 1)
+        threading.Thread(target=answer, args=(number, code), daemon=True).start()
+    os._exit(9)  # whoever began this process has gone
+
+
+def begin():
+    threading.Thread(target=listen, daemon=True).start()
+    answer(0, 'True')
+
+
+QtCore.QTimer.singleShot(0, begin)
+qudi.run()

@@ -1,0 +1,345 @@
+"""qudi processes for tests: begun, asked and ended from here."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import rpyc
+from qudi.util.yaml import yaml_dump
+
+__all__ = [
+    'QudiProcess',
+    'RemoteError',
+    'Server',
+    'buffer_entry',
+    'expect_frames',
+    'expect_no_loss',
+    'free_port',
+    'logic_entry',
+    'remote_entry',
+    'start_together',
+    'stop_all',
+]
+
+PROGRAM = Path(__file__).with_name('qudi_process.py')
+PATIENCE = 60.0  # for an answer, on a machine with much else to do (s)
+
+
+class RemoteError(Exception):
+    """What was asked of the other process raised; the text begins with the type of its error."""
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return free.getsockname()[1]
+
+
+def buffer_entry(streamer='streamer', allow_remote=True, **options):
+    return {
+        'module.Class': 'interfuse.instream_buffer.DataInStreamBuffer',
+        'allow_remote': allow_remote,
+        'options': options,
+        'connect': {'streamer': streamer},
+    }
+
+
+def logic_entry(streamer, **options):
+    return {
+        'module.Class': 'time_series_reader_logic.TimeSeriesReaderLogic',
+        'options': {'max_frame_rate': 20, **options},
+        'connect': {'streamer': streamer},
+    }
+
+
+def remote_entry(port, name, **certificates):
+    return {'native_module_name': name, 'address': '127.0.0.1', 'port': port, **certificates}
+
+
+class Console:
+    """A visitor of a qudi, as its console and its notebooks are."""
+
+    def __init__(self, port):
+        self._connection = rpyc.connect(
+            '127.0.0.1', port, config={'allow_all_attrs': True, 'sync_request_timeout': PATIENCE}
+        )
+
+    def module(self, name):
+        return self._connection.root.get_namespace_dict()[name]
+
+    def close(self):
+        self._connection.close()
+
+
+class QudiProcess:
+    """One qudi in a process of its own.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        Becomes its home.
+    hardware, logic : dict
+        The modules of its configuration.
+    startup : list of str
+        Modules to activate at its start.
+    accepted : pathlib.Path, optional
+        Certificates of the clients that its server lets in.
+    prefix : sequence of str
+        What to put in front of the command that begins it.
+    settings : dict
+        More for the global section.
+    """
+
+    def __init__(
+        self, directory, hardware, logic=None, startup=(), accepted=None, prefix=(), **settings
+    ):
+        directory.mkdir(parents=True, exist_ok=True)
+        self._prefix = prefix
+        self.directory = directory
+        (directory / 'qudi').mkdir(exist_ok=True)
+        self.namespace_port = free_port()
+        config = {
+            'global': {
+                'startup_modules': list(startup),
+                'namespace_server_port': self.namespace_port,
+                'hide_manager_window': True,
+                **settings,
+            },
+            'hardware': hardware,
+            'logic': logic or {},
+        }
+        yaml_dump(str(directory / 'remote.cfg'), config)
+        arguments = [] if accepted is None else ['--accept', accepted]
+        self._begin(directory / 'remote.cfg', *arguments)
+
+    @classmethod
+    def from_text(cls, directory, text):
+        """Begin one with windows and the text of a configuration."""
+        process = cls.__new__(cls)
+        process.directory, process._prefix = directory, ()
+        (directory / 'qudi').mkdir()
+        (directory / 'remote.cfg').write_text(text, encoding='utf-8')
+        process._begin(directory / 'remote.cfg', '--windows')
+        return process
+
+    def _begin(self, *arguments):
+        home = str(self.directory)
+        self._errors = (self.directory / 'errors.txt').open('w', encoding='utf-8')
+        self._process = subprocess.Popen(
+            [*self._prefix, sys.executable, str(PROGRAM), *map(str, arguments)],
+            env={
+                **os.environ,
+                'PYTHONPATH': os.pathsep.join(sys.path),
+                'HOME': home,
+                'USERPROFILE': home,
+                'APPDATA': home,
+                'QT_QPA_PLATFORM': 'offscreen',
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            encoding='utf-8',
+        )
+        self.printed = []
+        self._answers = {}
+        self._numbers = itertools.count(1)
+        self._arrived = threading.Condition()
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
+        self._expect(0, PATIENCE)
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def _listen(self):
+        for line in self._process.stdout:
+            number, tab, reply = line.partition('\t')
+            with self._arrived:
+                if tab and number.isdigit():
+                    self._answers[int(number)] = json.loads(reply)
+                else:
+                    self.printed.append(line)
+                self._arrived.notify_all()
+        with self._arrived:
+            self._answers = None
+            self._arrived.notify_all()
+
+    def _expect(self, number, timeout):
+        with self._arrived:
+            came = self._arrived.wait_for(
+                lambda: self._answers is None or number in self._answers, timeout
+            )
+            if self._answers is None:
+                raise AssertionError(f'{self.directory.name} has ended:\n{self.text}')
+            assert came, f'{self.directory.name} has not answered for {timeout:g} s\n{self.text}'
+            reply = self._answers.pop(number)
+        if 'error' in reply:
+            raise RemoteError(reply['error'])
+        return reply['value']
+
+    def console(self):
+        """Connect to it as qudi's console does."""
+        return Console(self.namespace_port)
+
+    def begin(self, code):
+        """Have an expression evaluated; call what is returned for its value."""
+        number = next(self._numbers)
+        self._process.stdin.write(f'{number}\t{code}\n')
+        self._process.stdin.flush()
+        return lambda timeout=PATIENCE: self._expect(number, timeout)
+
+    def ask(self, code, timeout=PATIENCE):
+        """Have an expression evaluated and return its value."""
+        return self.begin(code)(timeout)
+
+    def wait_until(self, code, what='', timeout=PATIENCE):
+        """Ask again and again until the answer is true, return the last one."""
+        end = time.perf_counter() + timeout
+        while True:
+            value = self.ask(code)
+            if value:
+                return value
+            if time.perf_counter() > end:
+                raise AssertionError(
+                    f'Waited {timeout:g} s in vain for {what or code}\n{self.text}'
+                )
+            time.sleep(0.02)
+
+    @property
+    def text(self):
+        """What it has printed and logged."""
+        logs = sorted((self.directory / 'qudi' / 'log').glob('*.log'))
+        parts = [''.join(self.printed), (self.directory / 'errors.txt').read_text()]
+        parts += [path.read_text(encoding='utf-8') for path in logs]
+        return '\n'.join(parts)
+
+    def kill(self):
+        """End it at once, as a crash does."""
+        self._process.kill()
+        self._process.wait(20)
+
+    def freeze(self):
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self._process.send_signal(signal.SIGCONT)
+
+    def quit(self, timeout=PATIENCE):
+        """Quit it properly, return its exit code."""
+        self.ask("in_main_thread(qudi, 'quit')")
+        return self._process.wait(timeout)
+
+    def close(self):
+        """End it if it has not ended."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(20)
+        self._reader.join(10)
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+            with suppress(OSError):
+                pipe.close()
+
+
+SIMULATOR = {
+    'module.Class': 'instream_simulator.InStreamSimulator',
+    'allow_remote': True,
+    'options': {'clocked': True, 'channels': ['a', 'b']},
+}
+
+
+class Server(QudiProcess):
+    """A qudi with a simulated device, two buffers for clients, one with a logic, one without."""
+
+    def __init__(
+        self, directory, streamer=None, certificates=None, address='127.0.0.1', **settings
+    ):
+        self.port, self.address = free_port(), address
+        super().__init__(
+            directory,
+            {
+                'streamer': streamer or SIMULATOR,
+                'buffer1': buffer_entry(read_timeout=None, follow_running=True),
+                'buffer2': buffer_entry(read_timeout=None, follow_running=True),
+                'buffer3': buffer_entry(),
+                'buffer4': buffer_entry(),
+            },
+            {'logic3': logic_entry('buffer3'), 'direct': logic_entry('streamer')},
+            ['buffer1', 'buffer2', 'logic3', 'buffer4'],
+            remote_modules_server={
+                'address': address,
+                'port': self.port,
+                **(certificates or {}),
+            },
+            **settings,
+        )
+
+    def client(self, directory, shared, prefix=(), **certificates):
+        """Begin a qudi whose logic reads a module of this one."""
+        entry = {**remote_entry(self.port, shared, **certificates), 'address': self.address}
+        return QudiProcess(
+            directory, {shared: entry}, {'logic': logic_entry(shared)}, ['logic'], prefix=prefix
+        )
+
+    def client_with_buffers(self, directory, shared):
+        """Begin a qudi with two buffers and a logic on a module of this one."""
+        return QudiProcess(
+            directory,
+            {
+                'far': remote_entry(self.port, shared),
+                'near1': buffer_entry('far', allow_remote=False),
+                'near2': buffer_entry('far', allow_remote=False),
+            },
+            {'logic': logic_entry('near1')},
+            ['logic', 'near2'],
+        )
+
+    def expect_idle(self, *buffers):
+        for name in buffers:
+            self.wait_until(f"state('{name}') == 'idle'", f'{name} to be idle')
+
+
+def start_together(rate, *toolchains):
+    """Set all logics to a rate and start them, (process, logic) each."""
+    for process, logic in toolchains:
+        process.ask(
+            f"module('{logic}').set_trace_settings(data_rate={rate}, trace_window_size=0.5)"
+        )
+    for process, logic in toolchains:
+        process.ask(f"start('{logic}')")
+    for process, logic in toolchains:
+        process.wait_until(f"record('{logic}')['frames'] >= 3", f'frames of {logic}')
+
+
+def expect_frames(count, *toolchains):
+    """Wait for that many more frames of each, and see that no sample was lost."""
+    wanted = {}
+    for process, logic in toolchains:
+        wanted[process, logic] = process.ask(f"record('{logic}')['frames']") + count
+    for process, logic in toolchains:
+        process.wait_until(f"record('{logic}')['frames'] >= {wanted[process, logic]}", logic)
+    expect_no_loss(*toolchains)
+
+
+def expect_no_loss(*toolchains):
+    for process, logic in toolchains:
+        record = process.ask(f"record('{logic}')")
+        assert not record['faults'], f'{process.directory.name}: {record}'
+
+
+def stop_all(*toolchains):
+    for process, logic in toolchains:
+        process.ask(f"stop('{logic}')")
+    for process, logic in toolchains:
+        process.wait_until(f"state('{logic}') == 'idle'", f'{logic} to be idle')

@@ -1,0 +1,143 @@
+"""What a server with certificates lets in, with qudi alone and with the program of this project."""
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import rpyc
+from qudi.util.yaml import yaml_dump
+
+from remotes import (
+    SIMULATOR,
+    RemoteError,
+    Server,
+    expect_frames,
+    free_port,
+    start_together,
+    stop_all,
+)
+
+
+@pytest.fixture(scope='module')
+def certificates(tmp_path_factory):
+    """Self-signed certificates, made with the commands of docs/remote.md."""
+    folder = tmp_path_factory.mktemp('certificates')
+    document = (Path(__file__).parents[2] / 'docs' / 'remote.md').read_text(encoding='utf-8')
+    (command,) = [line for line in document.splitlines() if line.startswith('openssl req')]
+    for name in ('server', 'client', 'stranger'):
+        subprocess.run(
+            command.replace('NAME', name).split(), cwd=folder, check=True, capture_output=True
+        )
+        key, certificate = folder / f'{name}.key', folder / f'{name}.crt'
+        (folder / f'{name}.pem').write_text(key.read_text() + certificate.read_text())
+    return folder
+
+
+def secured_by(certificates):
+    pem = str(certificates / 'server.pem')
+    return {'certfile': pem, 'keyfile': pem}
+
+
+def credentials(certificates, name):
+    return {
+        'certfile': str(certificates / f'{name}.crt'),
+        'keyfile': str(certificates / f'{name}.key'),
+    }
+
+
+@pytest.fixture(scope='module')
+def server(begin, certificates):
+    return begin(
+        Server,
+        certificates=secured_by(certificates),
+        accepted=certificates / 'client.crt',
+    )
+
+
+def refuse(client):
+    assert client.ask("state('buffer1')") == 'not loaded'
+    with pytest.raises(RemoteError, match='RuntimeError: Error during initialization of remote'):
+        client.ask("managed('buffer1')._load()")
+
+
+def test_a_client_with_its_certificate_gets_every_sample(begin, server, certificates):
+    client = begin(server.client, 'buffer1', **credentials(certificates, 'client'))
+    start_together(1000.0, (client, 'logic'), (server, 'logic3'))
+    expect_frames(10, (client, 'logic'), (server, 'logic3'))
+    client.kill()
+    server.expect_idle('buffer1')
+    expect_frames(10, (server, 'logic3'))
+    stop_all((server, 'logic3'))
+
+
+def test_a_client_without_the_right_certificate_gets_nothing(begin, server, certificates):
+    start_together(1000.0, (server, 'logic3'))
+    for wrong in (
+        {},
+        credentials(certificates, 'stranger'),
+        credentials(certificates, 'server'),
+    ):
+        refuse(begin(server.client, 'buffer1', **wrong))
+    # Nor is there a way in with the certificate left out of an encrypted connection
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with socket.create_connection(('127.0.0.1', server.port)) as plain, pytest.raises(ssl.SSLError):
+        context.wrap_socket(plain).recv(1)
+    expect_frames(5, (server, 'logic3'))
+    stop_all((server, 'logic3'))
+
+
+def test_the_command_of_the_guide_starts_such_a_server(certificates, tmp_path):
+    port = free_port()
+    config = {
+        'global': {
+            'remote_modules_server': {
+                'address': '127.0.0.1',
+                'port': port,
+                **secured_by(certificates),
+            },
+            'namespace_server_port': free_port(),
+        },
+        'hardware': {'streamer': {**SIMULATOR, 'allow_remote': True}},
+    }
+    yaml_dump(str(tmp_path / 'server.cfg'), config)
+    server = subprocess.Popen(
+        [
+            *(sys.executable, '-m', 'qudi.util.instream.secured', '--no-gui'),
+            *('--clients', str(certificates / 'client.crt')),
+            *('-c', str(tmp_path / 'server.cfg')),
+        ],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        end = time.perf_counter() + 60
+        while True:
+            try:
+                connection = rpyc.ssl_connect(
+                    '127.0.0.1', port, **credentials(certificates, 'client')
+                )
+                break
+            except OSError:
+                assert server.poll() is None, 'the server has ended'
+                assert time.perf_counter() < end, 'no connection'
+        while connection.root.get_available_module_names() != ('streamer',):
+            assert time.perf_counter() < end, 'the module is not shared'
+        connection.close()
+        with pytest.raises((OSError, EOFError)):
+            rpyc.ssl_connect('127.0.0.1', port, **credentials(certificates, 'stranger')).root  # noqa: B018
+    finally:
+        server.kill()
+        server.wait(20)
+
+
+def test_qudi_alone_lets_nobody_into_a_server_with_a_certificate(begin, certificates):
+    """docs/remote.md says so; if this fails, qudi can do without the program of this project."""
+    server = begin(Server, certificates=secured_by(certificates))
+    refuse(begin(server.client, 'buffer1', **credentials(certificates, 'client')))

@@ -1,0 +1,167 @@
+"""Who called from another process, and whether he is still there: rpyc over the loopback device."""
+
+import socket
+import struct
+import threading
+
+import pytest
+import rpyc
+from rpyc.utils.server import ThreadedServer
+
+from qudi.util.instream.client import calling_client
+
+
+class Module:
+    """As a buffer: its `start_stream` asks who calls."""
+
+    def start_stream(self):
+        self.client = calling_client()
+
+
+class Service(rpyc.Service):
+    def __init__(self):
+        self.module = Module()
+        self.is_waiting = threading.Event()
+        self.go_on = threading.Event()
+
+    def exposed_get_module(self):
+        return self.module
+
+    def exposed_start_by_a_logic(self):
+        self.module.start_stream()
+
+    def exposed_wait(self):
+        self.is_waiting.set()
+        self.go_on.wait(20)
+
+
+def wait_until(condition, otherwise):
+    for _ in range(1000):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    pytest.fail(otherwise)
+
+
+@pytest.fixture
+def service():
+    return Service()
+
+
+@pytest.fixture
+def server(service):
+    server = ThreadedServer(
+        service, hostname='127.0.0.1', port=0, protocol_config={'allow_all_attrs': True}
+    )
+    thread = threading.Thread(target=server.start, daemon=True)
+    thread.start()
+    wait_until(lambda: server.active, 'the server does not start')
+    yield server
+    service.go_on.set()
+    wait_until(lambda: not server.clients, 'the server keeps a client')
+    server.close()
+    thread.join(10)
+
+
+@pytest.fixture
+def connect(server, service):
+    connections = []
+
+    def connect_client():
+        connections.append(rpyc.connect('127.0.0.1', server.port))
+        return connections[-1]
+
+    yield connect_client
+    service.go_on.set()
+    for connection in connections:
+        connection.close()
+
+
+@pytest.fixture
+def client(connect, service):
+    """A client that has started the stream and now waits in a call."""
+    connection = connect()
+    connection.root.get_module().start_stream()
+    connection.ask = rpyc.async_(connection.root.wait)
+    connection.waiting = connection.ask()
+    assert service.is_waiting.wait(10)
+    return connection
+
+
+def socket_of(connection):
+    return connection._channel.stream.sock
+
+
+def wait_until_gone(service):
+    wait_until(lambda: service.module.client.has_gone, 'the client has gone, nobody notices')
+
+
+def test_a_call_from_this_process_has_no_client(service):
+    service.module.start_stream()
+    assert service.module.client is None
+
+
+def test_a_call_from_another_process_has_one(connect, service):
+    connect().root.get_module().start_stream()
+    assert service.module.client is not None
+    assert not service.module.client.has_gone
+
+
+def test_a_stream_that_a_client_has_a_logic_start_is_the_logics(connect, service):
+    connect().root.start_by_a_logic()
+    assert service.module.client is None
+
+
+def test_a_client_that_waits_or_asks_for_more_has_not_gone(client, service):
+    assert not service.module.client.has_gone
+    client.ask()  # not read by the server, which waits
+    for _ in range(20):
+        assert not service.module.client.has_gone
+        threading.Event().wait(0.01)
+
+
+def test_a_client_that_closed_its_connection_has_gone(connect, service):
+    connection = connect()
+    connection.root.get_module().start_stream()
+    connection.close()
+    wait_until_gone(service)
+
+
+def test_a_client_that_died_while_it_waited_has_gone(client, service):
+    socket_of(client).close()
+    wait_until_gone(service)
+
+
+@pytest.mark.skipif(
+    not hasattr(__import__('select'), 'POLLRDHUP'), reason='only Linux tells it apart'
+)
+def test_a_client_that_died_with_an_unread_request_has_gone(client, service):
+    client.ask()
+    socket_of(client).close()
+    wait_until_gone(service)
+
+
+def test_a_client_whose_connection_was_reset_has_gone(client, service):
+    socket_of(client).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    socket_of(client).close()
+    wait_until_gone(service)
+
+
+def test_the_operating_system_asks_whether_a_silent_client_is_there(connect, service, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        'qudi.util.instream.client._has_ended', lambda sock: asked.append(sock) or False
+    )
+    connect().root.get_module().start_stream()
+    assert not service.module.client.has_gone
+    (sock,) = asked
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    if hasattr(socket, 'TCP_KEEPIDLE'):
+        seconds = sum(
+            sock.getsockopt(socket.IPPROTO_TCP, option) * times
+            for option, times in (
+                (socket.TCP_KEEPIDLE, 1),
+                (socket.TCP_KEEPINTVL, sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)),
+            )
+        )
+        assert seconds <= 12
