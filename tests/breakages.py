@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+CLIENT = 'util/instream/client.py'
 CLOCK = 'util/instream/clock.py'
 CONSUMER = 'util/instream/consumer.py'
 DISTRIBUTOR = 'util/instream/distributor.py'
+GUARD = 'util/instream/guard.py'
 HARDWARE = 'util/instream/hardware.py'
 POLLER = 'util/instream/poller.py'
 REGISTRY = 'util/instream/registry.py'
@@ -543,6 +545,49 @@ BREAKAGES = [
         'place = slice(begin, begin + min(count, self.free, self.capacity - begin))',
         'place = slice(begin, begin + min(count, self.capacity - begin))',
         'unit/test_ring.py::test_delivers_what_a_plain_list_would',
+    ),
+    Breakage(
+        'the stream of a client that died goes on',
+        DISTRIBUTOR,
+        'if member.client is not None and member.client.has_gone:',
+        'if False:',
+        'remote/test_remote_consumers.py::'
+        'test_a_killed_client_frees_its_buffer_and_costs_the_others_nothing',
+    ),
+    Breakage(
+        'an unread request hides that a client died',
+        CLIENT,
+        'if what & (_POLLRDHUP | select.POLLHUP',
+        'if what & (select.POLLHUP',
+        'unit/test_client.py::test_a_client_that_died_with_an_unread_request_has_gone',
+    ),
+    Breakage(
+        "a stream that a client had a logic start counts as the client's",
+        CLIENT,
+        'while frame is not None and _module(frame).startswith(_BETWEEN):',
+        'while frame is not None:',
+        'unit/test_client.py::test_a_stream_that_a_client_has_a_logic_start_is_the_logics',
+    ),
+    Breakage(
+        'others may start the device while buffers stream',
+        GUARD,
+        'self._is_claimed = True',
+        'self._is_claimed = False',
+        'module/test_guard.py::test_a_second_start_of_the_device_is_refused_while_buffers_stream',
+    ),
+    Breakage(
+        'the guard stays on the device',
+        DISTRIBUTOR,
+        'self._hardware.leave()',
+        'pass',
+        'module/test_guard.py::test_nothing_is_left_on_the_device_and_it_can_be_collected',
+    ),
+    Breakage(
+        'two may start the device at once',
+        DISTRIBUTOR,
+        'with self._hardware.starting():',
+        'with suppress():',
+        'module/test_guard.py::test_whoever_starts_the_device_first_gets_it',
     ),
 ]
 

@@ -27,6 +27,9 @@ from qtpy import QtCore, QtWidgets
 
 from qudi.util.instream.secured import accept_only
 
+# What qudi and others print must not come in between
+answers = os.fdopen(os.dup(1), 'w', encoding='utf-8')
+os.dup2(2, 1)
 parser = argparse.ArgumentParser()
 parser.add_argument('config')
 parser.add_argument('--accept', type=Path)
@@ -38,7 +41,7 @@ application = (QtWidgets.QApplication if options.windows else QtCore.QCoreApplic
 qudi = Qudi(no_gui=not options.windows, config_file=options.config)
 records = {}
 _KINDS = {value: name for name, value in vars(consts).items() if name.startswith('HANDLE_')}
-_print_lock = threading.Lock()
+_answers_lock = threading.Lock()
 
 
 class Record:
@@ -225,8 +228,9 @@ def answer(number, code):
         reply = {'value': eval(code, globals())}
     except BaseException as error:
         reply = {'error': f'{type(error).__name__}: {error}'}
-    with _print_lock:
-        print(f'{number}\t{json.dumps(reply, default=str)}', flush=True)
+    with _answers_lock:
+        answers.write(f'{number}\t{json.dumps(reply, default=str)}\n')
+        answers.flush()
 
 
 def listen():

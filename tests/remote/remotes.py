@@ -151,7 +151,6 @@ class QudiProcess:
             text=True,
             encoding='utf-8',
         )
-        self.printed = []
         self._answers = {}
         self._numbers = itertools.count(1)
         self._arrived = threading.Condition()
@@ -165,12 +164,9 @@ class QudiProcess:
 
     def _listen(self):
         for line in self._process.stdout:
-            number, tab, reply = line.partition('\t')
+            number, _, reply = line.partition('\t')
             with self._arrived:
-                if tab and number.isdigit():
-                    self._answers[int(number)] = json.loads(reply)
-                else:
-                    self.printed.append(line)
+                self._answers[int(number)] = json.loads(reply)
                 self._arrived.notify_all()
         with self._arrived:
             self._answers = None
@@ -221,7 +217,7 @@ class QudiProcess:
     def text(self):
         """What it has printed and logged."""
         logs = sorted((self.directory / 'qudi' / 'log').glob('*.log'))
-        parts = [''.join(self.printed), (self.directory / 'errors.txt').read_text()]
+        parts = [(self.directory / 'errors.txt').read_text(encoding='utf-8')]
         parts += [path.read_text(encoding='utf-8') for path in logs]
         return '\n'.join(parts)
 

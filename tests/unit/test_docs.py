@@ -12,7 +12,8 @@ RELIABILITY = (ROOT / 'docs' / 'reliability.md').read_text(encoding='utf-8')
 
 
 @pytest.mark.parametrize(
-    'document', ['README.md', 'docs/design.md', 'docs/reliability.md', 'docs/benchmarks.md']
+    'document',
+    ['README.md', 'docs/design.md', 'docs/reliability.md', 'docs/benchmarks.md', 'docs/remote.md'],
 )
 def test_every_test_that_a_document_names_exists(document):
     named = set(re.findall(r'\btest_\w+(?!\w*\.py)\b', (ROOT / document).read_text('utf-8')))

@@ -24,8 +24,9 @@ __all__ = ['RemoteClient', 'calling_client', 'peer_address', 'watch_peer']
 # operating system of the other side answers.
 _KEEPALIVE = {'TCP_KEEPIDLE': 5, 'TCP_KEEPINTVL': 1, 'TCP_KEEPCNT': 5}
 
-# Linux sends what is not acknowledged again and again, after 0.2, 0.6, 1.4, ... 12.6 s
-_MOST_REPEATS = 6
+# What is not acknowledged for so long, and was sent again so often, does not arrive (s)
+_LONGEST_SILENCE = 10.0
+_FEWEST_REPEATS = 3
 
 # What stands between a call of a remote client and the module: rpyc, and qudi's proxy
 _BETWEEN = ('rpyc.', 'qudi.core.services')
@@ -127,12 +128,14 @@ def _has_ended(sock: Any) -> bool:
 
 
 def _is_unreachable(sock: socket.socket) -> bool:
-    """Whether what was sent has not been acknowledged for about 12 s.
+    """Whether what was sent does not arrive: nothing came back for 10 s, not even from the system.
 
     No question is asked on a connection on which data are under way, and Linux goes on sending
     them for a quarter of an hour. Windows gives up by itself.
     """
     if sys.platform != 'linux' or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return False
-    repeats = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 3)[2]
-    return repeats >= _MOST_REPEATS
+    # struct tcp_info of Linux: tcpi_retransmits, and tcpi_last_ack_recv in ms
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
+    silence = int.from_bytes(info[56:60], sys.byteorder) / 1000
+    return info[2] >= _FEWEST_REPEATS and silence >= _LONGEST_SILENCE
