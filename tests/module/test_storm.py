@@ -124,9 +124,8 @@ class Storm:
         assert buffer.available_samples <= buffer.channel_buffer_size * 10
         assert buffer.sample_rate == RATE
         status = buffer.status
-        if status is not None:
-            parts = status.samples_read + status.samples_unread + status.samples_lost
-            assert status.samples_received == parts, status
+        parts = status.samples_read + status.samples_unread + status.samples_lost
+        assert status.samples_received == parts, status
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from pathlib import Path
 import rpyc
 from qudi.util.yaml import yaml_dump
 
+from ports import free_port
+
 __all__ = [
     'QudiProcess',
     'RemoteError',
@@ -24,7 +26,6 @@ __all__ = [
     'buffer_entry',
     'expect_frames',
     'expect_no_loss',
-    'free_port',
     'logic_entry',
     'remote_entry',
     'start_together',
@@ -37,12 +38,6 @@ PATIENCE = 60.0  # for an answer, on a machine with much else to do (s)
 
 class RemoteError(Exception):
     """What was asked of the other process raised; the text begins with the type of its error."""
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        return free.getsockname()[1]
 
 
 def buffer_entry(streamer='streamer', allow_remote=True, **options):

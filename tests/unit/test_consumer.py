@@ -29,7 +29,7 @@ def wait_for_reader(consumer, readers=1):
 
 
 def assert_adds_up(consumer):
-    status = consumer.status
+    status = consumer.status()
     assert status.samples_received == (
         status.samples_read + status.samples_unread + status.samples_lost
     ), status
@@ -130,7 +130,7 @@ def test_samples_older_than_the_stream_are_skipped():
     consumer.put(samples(10, 20))
     consumer.put(samples(30, 5))
     assert (consumer.read()[0] == samples(25, 10).reshape(-1)).all()
-    assert consumer.status.samples_received == 10
+    assert consumer.status().samples_received == 10
 
 
 @pytest.mark.parametrize('dtype', [np.int16, np.uint32, np.int64, np.float32, np.float64])
@@ -212,8 +212,8 @@ def test_overflow_ends_the_stream_and_what_was_buffered_stays_readable():
     for read in (lambda: consumer.read(1), consumer.read):
         with pytest.raises(OverflowError, match='12 samples per channel were read'):
             read()
-    assert consumer.status.state == 'overflow'
-    assert consumer.status.samples_lost == 3
+    assert consumer.status().state == 'overflow'
+    assert consumer.status().samples_lost == 3
     assert_adds_up(consumer)
 
 
@@ -230,7 +230,7 @@ def test_overwriting_keeps_the_newest_samples_with_their_timestamps_and_counts_t
     for first in range(0, 120, chunk):
         consumer.put(samples(first, chunk), np.arange(first, first + chunk) + 0.5)
     end = first + chunk
-    status = consumer.status
+    status = consumer.status()
     assert (status.state, status.samples_received, status.samples_lost) == (
         'running',
         end,
@@ -289,15 +289,15 @@ def test_the_first_cause_counts():
     consumer = make()
     consumer.end(StreamEnd.FAULT, 'the hardware failed')
     consumer.end(StreamEnd.STOPPED, 'it was stopped')
-    assert consumer.status.state == 'fault'
-    assert consumer.status.message == 'the hardware failed'
+    assert consumer.status().state == 'fault'
+    assert consumer.status().message == 'the hardware failed'
 
 
 def test_a_finite_stream_has_exactly_as_many_samples_as_asked_for():
     consumer = make(samples_to_acquire=25)
     for first in range(0, 40, 10):
         consumer.put(samples(first, 10))
-    assert consumer.status.state == 'finished'
+    assert consumer.status().state == 'finished'
     assert consumer.samples_missing == 0
     assert (consumer.read(25)[0] == samples(0, 25).reshape(-1)).all()
     with pytest.raises(RuntimeError, match='all 25 samples were acquired'):
@@ -448,7 +448,7 @@ def test_nothing_is_lost_or_mixed_up_while_one_writes_and_one_reads(allow_overwr
     indices = np.concatenate(indices)
     assert (np.diff(indices) > 0).all(), 'a sample came twice or out of order'
     assert indices[-1] == total - 1
-    assert len(indices) == total - consumer.status.samples_lost
+    assert len(indices) == total - consumer.status().samples_lost
     assert allow_overwrite or len(indices) == total
     assert_adds_up(consumer)
 

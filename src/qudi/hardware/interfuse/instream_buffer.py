@@ -5,6 +5,7 @@ DataInStreamBuffer  The qudi module: as many of them on one device as there are 
   read_*, available_samples                 what this buffer's consumer has not read yet
   constraints, sample_rate, ...             this buffer's own settings
   status                                    how this buffer's stream is doing
+  sigStreamEnded, sigSamplesLost            tell what became of it
 
 Everything behind it is in qudi.util.instream.
 """
@@ -26,11 +27,16 @@ from qudi.interface.data_instream_interface import (
 )
 from qudi.util.network import netobtain
 
+# isort: split
+# Last, since qtpy takes the Qt binding that is loaded already: the one of qudi
+from qtpy import QtCore
+
 from qudi.util.instream import registry
 from qudi.util.instream.client import calling_client
 from qudi.util.instream.consumer import StreamConsumer, StreamStatus
 from qudi.util.instream.distributor import StreamDistributor
 from qudi.util.instream.errors import naming
+from qudi.util.instream.reports import StreamReports
 from qudi.util.instream.settings import BufferOptions, StreamSettings
 
 __all__ = ['DataInStreamBuffer']
@@ -59,6 +65,11 @@ class DataInStreamBuffer(DataInStreamInterface):
             streamer: 'instream_dummy'
     """
 
+    # Both come at most once a second, from any thread. What happens meanwhile is told
+    # together after that second: the last end, the sum of the lost.
+    sigStreamEnded = QtCore.Signal(str)  # why: the value of a StreamEnd
+    sigSamplesLost = QtCore.Signal(object)  # samples per channel lost since the last time (int)
+
     _streamer = Connector(name='streamer', interface='DataInStreamInterface')
 
     # Declared for qudi; BufferOptions reads and checks them
@@ -79,6 +90,10 @@ class DataInStreamBuffer(DataInStreamInterface):
         super().__init__(qudi_main_weakref, name, config, **kwargs)
         self._options = options
         self._joined: StreamDistributor | None = None  # while activated
+        self._reports = StreamReports(name, parent=self)
+        direct = QtCore.Qt.ConnectionType.DirectConnection
+        self._reports.sigStreamEnded.connect(self.sigStreamEnded, direct)
+        self._reports.sigSamplesLost.connect(self.sigSamplesLost, direct)
         # Serialises the changes of module_state, which is not safe for threads. Taken with no
         # other lock held; recursive, since a slot may start or stop the stream again.
         self._state_lock = threading.RLock()
@@ -91,7 +106,9 @@ class DataInStreamBuffer(DataInStreamInterface):
     def on_activate(self) -> None:
         """Join the other buffers of the same hardware."""
         self._joined = registry.acquire(self._streamer())
-        self._joined.attach(self._options, self._follow_stream, self._is_qudi_quitting)
+        self._joined.attach(
+            self._options, self._follow_stream, self._is_qudi_quitting, self._reports
+        )
 
     def connect_modules(self, connections: Mapping[str, Any]) -> None:
         """Connect the hardware module; without it, the one in the configuration of this qudi.
@@ -214,10 +231,9 @@ class DataInStreamBuffer(DataInStreamInterface):
         return list(self._settings.channels)
 
     @property
-    def status(self) -> StreamStatus | None:
-        """How this buffer's stream is doing; None if it was not started since its `configure`."""
-        consumer = self._distributor.consumer(self.module_name)
-        return None if consumer is None else consumer.status
+    def status(self) -> StreamStatus:
+        """How this buffer's stream is doing. Never waits, and never asks the hardware."""
+        return self._distributor.status(self.module_name)
 
     def configure(
         self,

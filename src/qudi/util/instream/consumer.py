@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -41,18 +41,30 @@ _EXCEPTIONS: dict[StreamEnd, type[Exception]] = {
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """How one stream is doing. All numbers are samples per channel since the stream started.
+    """How a buffer's stream is doing: plain values, which can be sent to another process.
 
-    `samples_received` is always the sum of `samples_read`, `samples_unread` and `samples_lost`.
+    All numbers count from the start of the stream, samples per channel. `samples_received` is
+    always the sum of `samples_read`, `samples_unread` and `samples_lost`.
     """
 
-    state: str  # 'running' or the value of a StreamEnd
-    message: str  # why the stream ended, empty while it runs
-    samples_received: int
-    samples_read: int
-    samples_unread: int
-    samples_lost: int
-    ring_size: int
+    state: str = 'idle'  # before a start, 'running', or the value of a StreamEnd
+    message: str = ''  # why the stream ended, empty before
+    streamer: str = ''  # name of the hardware module
+    shared_with: tuple[str, ...] = ()  # names of the other buffers that stream from it now
+    channels: tuple[str, ...] = ()  # empty if nothing was asked for yet, as are the next three
+    sample_rate: float | None = None  # as asked for (Hz)
+    streaming_mode: str = ''  # 'CONTINUOUS' or 'FINITE'
+    ring_size: int = 0  # samples that the buffer holds
+    allow_overwrite: bool = False
+    running_time: float = 0.0  # from the start of the stream to its end, or until now (s)
+    samples_received: int = 0
+    samples_read: int = 0
+    samples_unread: int = 0
+    samples_lost: int = 0
+    overflow_count: int = 0  # gaps in what is read; one lasts until something is read again
+    peak_fill: int = 0  # most samples that were unread at once
+    poll_rate: float = 0.0  # polls that reached the stream, per second of the last five
+    age: float | None = None  # seconds since the newest sample came, None before the first
 
 
 @dataclass(frozen=True)
@@ -113,10 +125,15 @@ class StreamConsumer:
         self._received = 0
         self._read = 0
         self._lost = 0
+        self._lost_told = 0
+        self._overflow_count = 0
+        self._is_overflowing = False  # since samples were lost, until something is read
+        self._peak_fill = 0
         self._end: StreamEnd | None = None
         self._message = ''
         self._error: BaseException | None = None
-        self._received_at = time.perf_counter()
+        self.started_at = self._received_at = time.perf_counter()
+        self._ended_at = math.inf
         self._awaited: list[_WaitingRead] = []
         # When a program looked last, since the last read that had to wait; until one has waited,
         # it may be one that only looks
@@ -181,6 +198,8 @@ class StreamConsumer:
         excess = count - self._ring.free
         if excess > 0:
             self._lost += excess
+            self._overflow_count += not self._is_overflowing
+            self._is_overflowing = True
             if self._allow_overwrite:
                 self._ring.drop(min(excess, len(self._ring)))
                 kept = slice(max(0, count - self._ring.capacity), None)
@@ -189,6 +208,8 @@ class StreamConsumer:
             samples = samples[kept]
             timestamps = None if timestamps is None else timestamps[kept]
         self._ring.write(samples, timestamps)
+        if len(self._ring) > self._peak_fill:
+            self._peak_fill = len(self._ring)
         if excess > 0 and not self._allow_overwrite:
             self._finish(
                 StreamEnd.OVERFLOW,
@@ -216,6 +237,7 @@ class StreamConsumer:
 
     def _finish(self, cause: StreamEnd, message: str, error: BaseException | None = None) -> None:
         self._end = cause
+        self._ended_at = time.perf_counter()
         self._message = message
         self._error = error
         self._tell_needs = _tell_nobody  # an ended stream keeps nothing of the poller alive
@@ -280,19 +302,42 @@ class StreamConsumer:
             latest = min(max(1, free // 2), self._samples_to_acquire - self._received)
             return wished, self._samples_to_skip + latest
 
-    @property
-    def status(self) -> StreamStatus:
-        """How the stream is doing, consistent within itself."""
+    def status(self, **others: Any) -> StreamStatus:
+        """How the stream is doing, consistent within itself.
+
+        Parameters
+        ----------
+        **others
+            The fields that are not known here.
+        """
         with self._lock:
+            now = time.perf_counter()
             return StreamStatus(
                 state='running' if self._end is None else self._end.value,
                 message=self._message,
+                ring_size=self._ring.capacity,
+                allow_overwrite=self._allow_overwrite,
+                running_time=min(now, self._ended_at) - self.started_at,
                 samples_received=self._received,
                 samples_read=self._read,
                 samples_unread=len(self._ring),
                 samples_lost=self._lost,
-                ring_size=self._ring.capacity,
+                overflow_count=self._overflow_count,
+                peak_fill=self._peak_fill,
+                age=now - self._received_at if self._received else None,
+                **others,
             )
+
+    @property
+    def has_untold_loss(self) -> bool:
+        """Whether samples were lost since `take_lost`, by a stream that goes on."""
+        return self._lost > self._lost_told and self._end is None
+
+    def take_lost(self) -> int:
+        """Return how many samples per channel were lost since the last call."""
+        with self._lock:
+            lost, self._lost_told = self._lost - self._lost_told, self._lost
+            return lost
 
     # ---------------------------------------------------------------- taking out
 
@@ -465,6 +510,8 @@ class StreamConsumer:
     def _take(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
         self._ring.read_into(samples, timestamps)
         self._read += len(samples)
+        if len(samples):
+            self._is_overflowing = False
 
     def _end_exception(self) -> Exception:
         assert self._end is not None

@@ -16,11 +16,12 @@ import numpy as np
 from qudi.core.logger import get_logger
 
 from qudi.util.instream.client import RemoteClient
-from qudi.util.instream.consumer import StreamConsumer, StreamEnd
+from qudi.util.instream.consumer import StreamConsumer, StreamEnd, StreamStatus
 from qudi.util.instream.errors import naming
 from qudi.util.instream.guard import who_connects_to_what
 from qudi.util.instream.hardware import StreamHardware
 from qudi.util.instream.poller import StreamPoller, interval_of
+from qudi.util.instream.reports import StreamReports
 from qudi.util.instream.ring import SampleRing
 from qudi.util.instream.settings import BufferOptions, StreamSettings, same_rate
 
@@ -38,6 +39,9 @@ _LONGEST_REST = 1.0
 # How long a read may go on waiting for samples while qudi quits (s)
 _WAIT_WHILE_QUITTING = 2.0
 
+# Over how many seconds the rate of polls is measured, and over how many polls at most
+_RATE_SPAN, _RATE_POLLS = 5.0, 256
+
 
 @dataclass(eq=False)
 class _Member:
@@ -46,6 +50,7 @@ class _Member:
     options: BufferOptions
     tell_changed: Callable[[], None]
     is_quitting: Callable[[], bool]
+    reports: StreamReports
     request: StreamSettings | None = None  # from its first configure on
     # Live rates it was told lately, each with the rate of the request that it stood for
     rates_told: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=16))
@@ -91,6 +96,8 @@ class StreamDistributor:
         self._members: dict[str, _Member] = {}
         self._active: tuple[_Member, ...] = ()  # in the order of their start
         self._changed: list[_Member] = []  # became active or inactive and were not told yet
+        self._news: list[Callable[[], None]] = []  # reports to be made afterwards
+        self._polls: deque[float] = deque(maxlen=_RATE_POLLS)  # when the last ones came
         # The member whose end should have stopped the hardware, if that failed
         self._unstopped_by: _Member | None = None
         self._tell_left: Callable[[], None] | None = None  # once it is closed
@@ -108,6 +115,7 @@ class StreamDistributor:
         options: BufferOptions,
         tell_changed: Callable[[], None],
         is_quitting: Callable[[], bool],
+        reports: StreamReports,
     ) -> None:
         """Make a buffer a member.
 
@@ -120,8 +128,10 @@ class StreamDistributor:
         is_quitting : callable
             Tells whether qudi quits, so that reads must not wait long. Called from the poller's
             thread with the lock held: it only looks.
+        reports : StreamReports
+            Told what becomes of the streams, from any thread.
         """
-        self._members[options.name] = _Member(options, tell_changed, is_quitting)
+        self._members[options.name] = _Member(options, tell_changed, is_quitting, reports)
 
     def detach(self, name: str) -> None:
         """End the stream of a member and forget it.
@@ -175,6 +185,39 @@ class StreamDistributor:
     def consumer(self, name: str) -> StreamConsumer | None:
         """Return the latest stream of a member, None if it has none."""
         return self._member(name).consumer
+
+    def status(self, name: str) -> StreamStatus:
+        """How the latest stream of a member is doing. Never waits, and never asks the hardware."""
+        member = self._member(name)
+        consumer = member.consumer
+        settings = member.request if consumer is None else member.stream_settings
+        others: dict[str, Any] = {
+            'streamer': self.streamer_name,
+            'shared_with': tuple(other for other in self.active_names if other != name),
+        }
+        if settings is not None:
+            others.update(
+                channels=settings.channels,
+                sample_rate=settings.sample_rate,
+                streaming_mode=settings.streaming_mode.name,
+            )
+        if consumer is not None:
+            return consumer.status(**others, poll_rate=self._poll_rate_of(consumer))
+        return StreamStatus(
+            **others,
+            ring_size=0 if settings is None else settings.channel_buffer_size,
+            allow_overwrite=member.options.allow_overwrite,
+        )
+
+    def _poll_rate_of(self, consumer: StreamConsumer) -> float:
+        if consumer.has_ended:
+            return 0.0
+        polls = tuple(self._polls)  # at once, since the poller adds to it
+        now = time.perf_counter()
+        since = max(now - _RATE_SPAN, consumer.started_at)
+        if len(polls) == _RATE_POLLS:
+            since = max(since, polls[0])
+        return sum(poll > since for poll in polls) / (now - since) if now > since else 0.0
 
     def _member(self, name: str) -> _Member:
         try:
@@ -293,11 +336,23 @@ class StreamDistributor:
                 self._start_hardware(member)
             self._active += (member,)
             self._changed.append(member)
+            self._news.append(partial(member.reports.started, self._started_text(member)))
             self._set_pace()
             # The device may have taken its time, and whoever wanted this has stopped waiting
             if not member.is_wanted or self._members.get(name) is not member:
                 member.stop_stream('it was stopped while it started')
                 self._retire()
+
+    def _started_text(self, member: _Member) -> str:
+        settings = member.stream_settings
+        assert settings is not None
+        others = [f'"{name}"' for name in self.active_names if name != member.name]
+        return (
+            f'"{member.name}" streams from "{self.streamer_name}": '
+            f'channels {", ".join(settings.channels)}; {settings.sample_rate:.10g} Hz; '
+            f'{settings.streaming_mode.name}; a ring of {settings.channel_buffer_size} samples; '
+            + (f'shared with {", ".join(others)}.' if others else 'no other buffer streams.')
+        )
 
     def stop(self, name: str) -> None:
         """End the stream of a member; the last one to end stops the hardware.
@@ -444,6 +499,7 @@ class StreamDistributor:
             return
         self._active = tuple(member for member in self._active if member not in ended)
         self._changed += ended
+        self._news += [partial(m.reports.ended, m.consumer) for m in ended if m.consumer]
         self._set_pace()
         if not self._active:
             self._stop_hardware(ended[-1])
@@ -492,10 +548,13 @@ class StreamDistributor:
             yield
         finally:
             changed, self._changed = self._changed, []
+            news, self._news = self._news, []
             self._held_since = math.inf
             self._lock.release()
             for member in changed:
                 member.tell_changed()
+            for report in news:
+                report()
             tell_left, self._tell_left = self._tell_left, None
             if tell_left is not None:
                 tell_left()
@@ -541,6 +600,10 @@ class StreamDistributor:
                         consumer.put(samples, timestamps)
             except Exception as error:
                 self._fail(consumers, error)
+            self._polls.append(self._hardware.asked_at)
+            for member in self._active:
+                if member.consumer and member.consumer.has_untold_loss and member.reports.is_open:
+                    self._news.append(partial(member.reports.lost, member.consumer))
             self._end_unwanted_streams()
             try:
                 self._retire()
@@ -556,7 +619,6 @@ class StreamDistributor:
         for member in self._active:
             if member.client is not None and member.client.has_gone:
                 member.stop_stream('its client in another process has gone')
-                _log.warning(f'"{member.name}" stops: its client in another process has gone.')
             consumer = member.consumer
             if consumer is None or consumer.longest_wait < _WAIT_WHILE_QUITTING:
                 continue
