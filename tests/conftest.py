@@ -24,10 +24,17 @@ from qudi.hardware.instream_simulator import InStreamSimulator
 from qtpy import QtCore
 
 from bench import Bench
+from qudi.logic.instream_monitor_logic import InStreamMonitorLogic
 from qudi.util.instream import distributor, registry
 from qudi.util.instream.poller import _PollTimer
 
 faulthandler.enable()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        '--pictures', metavar='DIR', help='save the pictures of the documentation in DIR'
+    )
 
 
 class QudiHost(QtCore.QObject):
@@ -138,7 +145,7 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope='session', autouse=True)
-def _coverage_of_the_polling_thread():
+def _coverage_of_qt_threads():
     """A tool that traces Python's threads does not know of Qt's: trace each slot called there."""
     tracers = {}
 
@@ -148,16 +155,23 @@ def _coverage_of_the_polling_thread():
         slot(*arguments)
         tracers[thread] = sys.gettrace()
 
+    def trace(owner, name, count):
+        slot = getattr(owner, name)
+        # Under its name and with its number of arguments, by which PySide2 calls it
+        traced = {
+            1: lambda self: call(slot, self),
+            2: lambda self, first: call(slot, self, first),
+            3: lambda self, first, second: call(slot, self, first, second),
+        }[count]
+        setattr(owner, name, wraps(slot)(traced))
+
     if threading.gettrace():
-        set_pace, schedule = _PollTimer._set_pace, _PollTimer._schedule
-        tick, quit_ = _PollTimer._tick, _PollTimer._quit
-        # Each under its name and with its number of arguments, by which PySide2 calls it
-        _PollTimer._set_pace = wraps(set_pace)(
-            lambda self, rate, rest: call(set_pace, self, rate, rest)
-        )
-        _PollTimer._schedule = wraps(schedule)(lambda self: call(schedule, self))
-        _PollTimer._tick = wraps(tick)(lambda self: call(tick, self))
-        _PollTimer._quit = wraps(quit_)(lambda self: call(quit_, self))
+        trace(_PollTimer, '_set_pace', 3)
+        for name in ('_schedule', '_tick', '_quit'):
+            trace(_PollTimer, name, 1)
+        for name in ('on_activate', 'on_deactivate', '_look'):
+            trace(InStreamMonitorLogic, name, 1)
+        trace(InStreamMonitorLogic, '_take', 2)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -1,6 +1,7 @@
 """qudi-instream-demo, as a user runs it: in a process of its own, with real qudi."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,11 +59,30 @@ def test_headless_checks_both_streams_and_leaves_the_home_alone(home):
     assert after == before, 'the demo wrote into the home of the user'
 
 
-def test_screenshots_show_both_windows(tmp_path):
+def test_a_slow_program_overflows_and_the_first_one_does_not_notice():
+    result = run('--headless', '--slow-consumer')
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert_clean(result)
+    text = result.stdout
+    received = int(re.search(r'"stream_buffer1" was not disturbed: (\d+) samples rec', text)[1])
+    assert received > 600
+    assert '"stream_buffer1" was not disturbed' in text
+    assert f'{received} samples received, 0 lost. "stream_buffer2"' in text
+    assert 'its stream has ended: its ring of 150 samples was full' in text
+    assert 'Both programs have seen the same stream' in text
+
+
+def test_a_slow_program_that_does_not_overflow_in_time_is_not_as_foretold():
+    result = run('--headless', '--slow-consumer', '--seconds', '1')
+    assert result.returncode == 1
+    assert 'The stream of "stream_buffer2" is running' in result.stderr
+
+
+def test_screenshots_show_both_windows_and_the_monitor(tmp_path):
     result = run('--seconds', '2', '--screenshots', str(tmp_path / 'shots'))
     assert result.returncode == 0, result.stdout + result.stderr
     assert_clean(result)
-    for name in ('time_series_gui1', 'time_series_gui2'):
+    for name in ('time_series_gui1', 'time_series_gui2', 'instream_monitor_gui'):
         image = QtGui.QImage(str(tmp_path / 'shots' / f'{name}.png'))
         assert image.width() >= 400
         colours = {

@@ -1,8 +1,8 @@
 """qudi-instream-demo: one simulated device, two buffers, two time series programs, in real qudi.
 
-With a screen it opens both windows and starts both traces. Without one it streams for some
-seconds, and checks that both programs have seen the same stream. The user's own qudi is not
-touched: the demo has a home directory of its own, which is gone afterwards.
+With a screen it opens both windows and the monitor, and starts both traces. Without one it streams
+for some seconds, and checks that both programs have seen the same stream. The user's own qudi is
+not touched: the demo has a home directory of its own, which is gone afterwards.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     on_screen = with_windows and has_screen and not options.headless
     if not on_screen:
         os.environ['QT_QPA_PLATFORM'] = 'offscreen'
-        options.seconds = options.seconds or 10.0
+        options.seconds = options.seconds or (15.0 if options.slow_consumer else 10.0)
     with _own_home() as home:
         problem = _qt_problem(with_windows)
         if problem:
@@ -45,14 +45,22 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         from qudi.util.instream.demo_session import run
 
-        return run(example_config_path(), home, with_windows, options.seconds, options.screenshots)
+        return run(
+            example_config_path(),
+            home,
+            with_windows,
+            options.seconds,
+            options.screenshots,
+            options.slow_consumer,
+        )
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='qudi-instream-demo',
         description='Two time series programs read one simulated device through two buffers, in '
-        'real qudi. Opens two windows, or checks both streams where there is no screen.',
+        'real qudi. Opens two windows and the monitor, or checks both streams where there is no '
+        'screen.',
     )
     parser.add_argument(
         '--headless', action='store_true', help='no windows: print numbers and check the streams'
@@ -60,8 +68,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--seconds',
         type=_positive,
-        help='how long to stream (default: 10 without windows on a screen, else until they are '
-        'closed)',
+        help='how long to stream (default: 10, or 15 with --slow-consumer, without windows on a '
+        'screen, else until they are closed)',
+    )
+    parser.add_argument(
+        '--slow-consumer',
+        action='store_true',
+        help='the second program takes twice as long as it may: its buffer overflows after some '
+        'seconds, and the first program does not notice',
     )
     parser.add_argument(
         '--screenshots',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,20 @@ __all__ = ['compare_recordings', 'run']
 _LOGICS = ('time_series_logic1', 'time_series_logic2')
 _BUFFERS = ('stream_buffer1', 'stream_buffer2')
 _WINDOWS = ('time_series_gui1', 'time_series_gui2')
+_MONITOR = 'instream_monitor_gui'
+
+# What makes the second program slow: it takes so long for each sample (s), which is twice the
+# sample period of the example, and its buffer holds so many samples only
+_SLOWNESS, _SMALL_RING = 0.04, 150
 
 
-def _write_config(example: Path, directory: Path, startup_modules: tuple[str, ...]) -> Path:
+def _write_config(
+    example: Path, directory: Path, startup_modules: tuple[str, ...], with_small_ring: bool
+) -> Path:
     """Write the example for this run: other modules at the start, and a port nobody uses."""
     config = yaml_load(str(example))
+    if with_small_ring:
+        config['logic'][_LOGICS[1]]['options']['channel_buffer_size'] = _SMALL_RING
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
@@ -45,6 +55,7 @@ def run(
     with_windows: bool,
     seconds: float | None = None,
     screenshots: Path | None = None,
+    slow_consumer: bool = False,
 ) -> int:
     """Run qudi with the example.
 
@@ -55,24 +66,27 @@ def run(
     home : Path
         Directory for the configuration of this run.
     with_windows : bool
-        Whether to open the two windows.
+        Whether to open the two windows and the monitor.
     seconds : float, optional
         How long to stream and record. By default until the windows are closed, without a record.
     screenshots : Path, optional
         Directory to save pictures of the windows in at the end.
+    slow_consumer : bool
+        Whether the second program is to be so slow that its buffer overflows.
 
     Returns
     -------
     int
-        0 if all went well, 1 if a module did not start, a stream ended or the two recordings
-        differ, 130 after Ctrl-C.
+        0 if all went as foretold, 1 if a module did not start, another stream ended than that of
+        the slow program, or the two recordings differ, 130 after Ctrl-C.
     """
     # Before qudi makes it, so that a timer can wait for its event loop
     make_application = QtWidgets.QApplication if with_windows else QtCore.QCoreApplication
     application = make_application(sys.argv[:1])
-    config = _write_config(example, home, _WINDOWS if with_windows else _LOGICS)
+    modules = (*_WINDOWS, _MONITOR) if with_windows else _LOGICS
+    config = _write_config(example, home, modules, slow_consumer)
     qudi = Qudi(no_gui=not with_windows, config_file=str(config))
-    session = _Session(qudi, with_windows, seconds, screenshots)
+    session = _Session(qudi, with_windows, seconds, screenshots, slow_consumer)
     QtCore.QTimer.singleShot(0, session.begin)
     if with_windows:
         application.lastWindowClosed.connect(session.finish)
@@ -87,13 +101,20 @@ class _Session:
     """The two programs, from the start of their traces to the comparison."""
 
     def __init__(
-        self, qudi: Any, with_windows: bool, seconds: float | None, screenshots: Path | None
+        self,
+        qudi: Any,
+        with_windows: bool,
+        seconds: float | None,
+        screenshots: Path | None,
+        slow_consumer: bool,
     ) -> None:
         self.exit_code = 0
         self._qudi = qudi
         self._with_windows = with_windows
         self._seconds = seconds
         self._screenshots = screenshots
+        self._slow_consumer = slow_consumer
+        self._is_hurried = threading.Event()  # the slow program is slow until then
         self._timer = QtCore.QTimer()
         self._recordings: dict[str, list[np.ndarray]] = {}
         self._received = dict.fromkeys(_BUFFERS, 0)
@@ -114,18 +135,29 @@ class _Session:
                 return
             if self._seconds is not None:
                 self._record(name, logic)
+        if self._slow_consumer:
+            self._module(_LOGICS[1]).sigNewRawData.connect(
+                self._dawdle, QtCore.Qt.ConnectionType.DirectConnection
+            )
+            print(f'"{_BUFFERS[1]}" will overflow: its program is too slow.')
         if self._with_windows:
             self._arrange_windows()
         for name in _LOGICS:
             self._tell(name, 'start_reading')
 
     def _arrange_windows(self) -> None:
-        """Put the windows side by side, so that one sees both at once."""
+        """Put the windows side by side and the monitor below, so that one sees all at once."""
         left = 0
         for name in _WINDOWS:
             window = self._module(name)._mw
-            window.setGeometry(left, 40, 800, 560)
+            window.setGeometry(left, 40, 800, 460)
             left += 810
+        self._module(_MONITOR)._mw.setGeometry(0, 540, left - 10, 170)
+
+    def _dawdle(self, samples: np.ndarray, _: object) -> None:
+        """Be a program that takes its time. In the thread of the logic."""
+        channel_count = len(self._module(_LOGICS[1]).active_channel_names)
+        self._is_hurried.wait(_SLOWNESS * len(samples) / channel_count)
 
     def _record(self, name: str, logic: Any) -> None:
         frames = self._recordings.setdefault(name, [])
@@ -148,7 +180,7 @@ class _Session:
 
     def _print_status(self, elapsed: float, name: str) -> None:
         status = self._module(name).status
-        if status is None:
+        if status.state == 'idle':
             print(f'{elapsed:5.0f} s  {name}: not started')
             return
         rate = status.samples_received - self._received[name]
@@ -165,19 +197,33 @@ class _Session:
         if self._finishing:
             return
         self._finishing = True
+        self._is_hurried.set()
         if self._screenshots is not None:
             self._save_screenshots(self._screenshots)
+        if self._slow_consumer:
+            self._tell_who_was_slow()
         if self._seconds is None:
             self._qudi.quit()
             return
         for name in _BUFFERS:
             status = self._module(name).status
-            if status.state != 'running':
-                print(f'The stream of "{name}" has ended early: {status.message}', file=sys.stderr)
+            is_foretold = self._slow_consumer and name == _BUFFERS[1]
+            if status.state != ('overflow' if is_foretold else 'running'):
+                problem = f'The stream of "{name}" is {status.state}: {status.message}'
+                print(problem, file=sys.stderr)
                 self.exit_code = 1
         for name in _LOGICS:
             self._tell(name, 'stop_reading')
         self._compare_when_stopped()
+
+    def _tell_who_was_slow(self) -> None:
+        first, second = (self._module(name).status for name in _BUFFERS)
+        print(
+            f'"{_BUFFERS[0]}" was not disturbed: {first.samples_received} samples received, '
+            f'{first.samples_lost} lost. "{_BUFFERS[1]}", whose program was too slow: '
+            f'{second.samples_received} received, {second.samples_lost} lost'
+            + (f'; its stream has ended: {second.message}.' if second.message else '.')
+        )
 
     def _compare_when_stopped(self) -> None:
         if any(self._module(name).module_state() == 'locked' for name in _LOGICS):
@@ -202,7 +248,7 @@ class _Session:
 
     def _save_screenshots(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        for name in _WINDOWS:
+        for name in (*_WINDOWS, _MONITOR):
             path = directory / f'{name}.png'
             self._module(name)._mw.grab().save(str(path))
             print(f'Saved {path}')
@@ -210,6 +256,7 @@ class _Session:
     def _interrupt(self) -> None:
         print('Interrupted, qudi quits.')
         self._finishing = True
+        self._is_hurried.set()
         self.exit_code = 130
         self._qudi.quit()
 
