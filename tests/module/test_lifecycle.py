@@ -18,7 +18,7 @@ from qtpy import QtCore
 
 from bench import configure
 from conftest import running_threads
-from qudi.util.instream import registry
+from qudi.util.instream import registry, reports
 
 OUR_FILES = [
     tracemalloc.Filter(True, f'*/{part}.py')
@@ -155,7 +155,8 @@ def test_deactivation_in_every_order_leaves_everything_idle(bench):
     assert not running_threads()
 
 
-def test_200_cycles_leave_no_threads_no_objects_and_no_memory(bench, dies):
+def test_200_cycles_leave_no_threads_no_objects_and_no_memory(bench, dies, monkeypatch):
+    monkeypatch.setattr(reports._log, 'disabled', True)  # pytest keeps log lines
     bench.buffers(2)
     distributor = weakref.ref(registry.distributors()[0])
     consumer = None
@@ -173,7 +174,7 @@ def test_200_cycles_leave_no_threads_no_objects_and_no_memory(bench, dies):
                 bench.qudi.deactivate(name)
         bench.device.polls.clear()
         gc.collect()
-        # What our own code has allocated: pytest keeps log lines, qudi its state machines
+        # What our own code has allocated: qudi keeps its state machines
         ours = tracemalloc.take_snapshot().filter_traces(OUR_FILES)
         memory = sum(trace.size for trace in ours.traces)
         return memory, psutil.Process().num_threads()
