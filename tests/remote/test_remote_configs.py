@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from remotes import QudiProcess, expect_frames, free_port, stop_all
+from ports import free_port
+from remotes import QudiProcess, expect_frames, stop_all
 
 CONFIG = Path(__file__).parents[2] / 'config'
 

@@ -12,12 +12,12 @@ import pytest
 import rpyc
 from qudi.util.yaml import yaml_dump
 
+from ports import free_port
 from remotes import (
     SIMULATOR,
     RemoteError,
     Server,
     expect_frames,
-    free_port,
     start_together,
     stop_all,
 )

@@ -15,6 +15,7 @@ from qudi.core.servers import RemoteModulesServer, get_remote_module_instance
 from qtpy import QtCore, QtGui, QtWidgets
 
 from bench import configure
+from ports import free_port
 from qudi.util.instream import watch
 
 RED = QtGui.QColor('#e0504a')
@@ -313,9 +314,7 @@ def distant(bench, wait_until, monkeypatch, background):
     """A buffer that is served to other processes, and seen again over a line."""
     monkeypatch.setattr(watch, '_RETRY_INTERVAL', 0.2)
     qudi = bench.qudi
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = RemoteModulesServer(
         parent=qudi, qudi=qudi, name='remote-modules-server', host='localhost', port=port
     )

@@ -14,8 +14,6 @@ from qudi.util.instream.settings import BufferOptions
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 NAMES = [str(path.relative_to(ROOT)).replace('\\', '/') for path in DOCUMENTS]
-# Linked, but written elsewhere at the same time
-NOT_THERE_YET = {'docs/remote.md'}
 
 
 def text_of(name):
@@ -81,9 +79,7 @@ def test_every_link_leads_somewhere(document):
         path, _, anchor = link.partition('#')
         target = (ROOT / document).parent / path if path else ROOT / document
         name = str(target.resolve().relative_to(ROOT.resolve())).replace('\\', '/')
-        if name in NOT_THERE_YET:
-            assert not target.exists(), f'{name} is there now: take it off NOT_THERE_YET'
-        elif not target.exists() or (anchor and anchor not in anchors(name)):
+        if not target.exists() or (anchor and anchor not in anchors(name)):
             dead.append(link)
     assert not dead, f'{document} has links that lead nowhere: {dead}'
 
