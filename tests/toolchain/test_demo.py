@@ -82,7 +82,7 @@ def test_screenshots_show_both_windows_and_the_monitor(tmp_path):
     result = run('--seconds', '2', '--screenshots', str(tmp_path / 'shots'))
     assert result.returncode == 0, result.stdout + result.stderr
     assert_clean(result)
-    for name in ('time_series_gui1', 'time_series_gui2', 'instream_monitor_gui'):
+    for name in ('time_series_gui1', 'time_series_gui2', 'instream_monitor_gui', 'demo'):
         image = QtGui.QImage(str(tmp_path / 'shots' / f'{name}.png'))
         assert image.width() >= 400
         colours = {

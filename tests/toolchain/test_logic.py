@@ -203,7 +203,7 @@ def test_a_logic_on_the_device_itself_keeps_the_buffers_out(qudi, toolchain, cal
     )
     intruder, logic = qudi.activate('intruder'), qudi.activate('logic1')
     call(intruder, 'start_reading', 'locked')
-    with pytest.raises(RuntimeError, match='"streamer" is running already, and not for one of'):
+    with pytest.raises(RuntimeError, match='"streamer" is running already, and not for a buffer'):
         qudi['buffer1'].start_stream()
     call(intruder, 'stop_reading', 'idle')
     call(logic, 'start_reading', 'locked')

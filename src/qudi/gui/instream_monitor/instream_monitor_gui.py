@@ -45,7 +45,7 @@ class InStreamMonitorGui(GuiBase):
     def on_deactivate(self) -> None:
         """Close the window and remember where it was."""
         assert self._mw is not None
-        self._monitor_logic().sigRowsChanged.disconnect(self._show_rows)
+        self._monitor_logic().sigRowsChanged.disconnect()
         self._save_window_geometry(self._mw)
         self._mw.close()
         self._mw.deleteLater()

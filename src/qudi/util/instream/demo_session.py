@@ -15,7 +15,7 @@ from qudi.util.yaml import yaml_dump, yaml_load
 
 # isort: split
 # Last, since qtpy takes the Qt binding that is loaded already: the one of qudi
-from qtpy import QtCore, QtWidgets
+from qtpy import QtCore, QtGui, QtWidgets
 
 __all__ = ['compare_recordings', 'run']
 
@@ -248,10 +248,24 @@ class _Session:
 
     def _save_screenshots(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        for name in (*_WINDOWS, _MONITOR):
-            path = directory / f'{name}.png'
-            self._module(name)._mw.grab().save(str(path))
-            print(f'Saved {path}')
+        windows = {name: self._module(name)._mw for name in (*_WINDOWS, _MONITOR)}
+        places = QtGui.QRegion()
+        for window in windows.values():
+            places += window.geometry()
+        together = QtGui.QImage(places.boundingRect().size(), QtGui.QImage.Format.Format_RGB32)
+        together.fill(QtCore.Qt.GlobalColor.black)
+        painter = QtGui.QPainter(together)
+        for name, window in windows.items():
+            picture = window.grab()
+            picture.save(str(directory / f'{name}.png'))
+            painter.drawPixmap(window.pos() - places.boundingRect().topLeft(), picture)
+        painter.end()
+        # 256 colours are enough for it, and light
+        together = together.convertToFormat(
+            QtGui.QImage.Format.Format_Indexed8, QtCore.Qt.ImageConversionFlag.ThresholdDither
+        )
+        together.save(str(directory / 'demo.png'), quality=0)
+        print(f'Saved the pictures in {directory}')
 
     def _interrupt(self) -> None:
         print('Interrupted, qudi quits.')
