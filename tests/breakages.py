@@ -27,9 +27,13 @@ GUARD = 'util/instream/guard.py'
 HARDWARE = 'util/instream/hardware.py'
 POLLER = 'util/instream/poller.py'
 REGISTRY = 'util/instream/registry.py'
+REPORTS = 'util/instream/reports.py'
 RING = 'util/instream/ring.py'
 SETTINGS = 'util/instream/settings.py'
+WATCH = 'util/instream/watch.py'
 MODULE = 'hardware/interfuse/instream_buffer.py'
+MONITOR_LOGIC = 'logic/instream_monitor_logic.py'
+MONITOR_WINDOW = 'gui/instream_monitor/monitor_window.py'
 
 
 @dataclass(frozen=True)
@@ -557,9 +561,17 @@ BREAKAGES = [
     Breakage(
         'an unread request hides that a client died',
         CLIENT,
-        'if what & (_POLLRDHUP | select.POLLHUP',
-        'if what & (select.POLLHUP',
+        'poll.register(sock, _POLLRDHUP)',
+        'poll.register(sock, 0)',
         'unit/test_client.py::test_a_client_that_died_with_an_unread_request_has_gone',
+    ),
+    Breakage(
+        'a look whether a client is there waits for it',
+        CLIENT,
+        'return bool(poll.poll(0))',
+        "return socket.socket.recv(sock, 1, socket.MSG_PEEK) == b''",
+        'unit/test_client.py::'
+        'test_looking_never_waits_for_a_request_that_another_thread_takes_meanwhile',
     ),
     Breakage(
         "a stream that a client had a logic start counts as the client's",
@@ -588,6 +600,62 @@ BREAKAGES = [
         'with self._hardware.starting():',
         'with suppress():',
         'module/test_guard.py::test_whoever_starts_the_device_first_gets_it',
+    ),
+    Breakage(
+        'a status waits for the device',
+        DISTRIBUTOR,
+        'return consumer.status(**others',
+        'with self._lock: return consumer.status(**others',
+        'module/test_status.py::test_a_status_comes_at_once_while_the_device_hangs',
+    ),
+    Breakage(
+        'a lost sample counts as unread, too',
+        CONSUMER,
+        'samples_unread=len(self._ring),',
+        'samples_unread=len(self._ring) + self._lost,',
+        'module/test_model.py::test_buffers_behave_as_a_simple_model_whatever_is_called',
+    ),
+    Breakage(
+        'the end of each stream is told at once, however many there are',
+        REPORTS,
+        'self._end_at = now + _SIGNAL_INTERVAL',
+        'self._end_at = now',
+        'module/test_status.py::test_quick_restarts_are_told_once_a_second_and_the_last_one_always',
+    ),
+    Breakage(
+        'what is lost within a second after a signal is not told',
+        REPORTS,
+        'waits += [self._lost_at] if self._untold_lost else []',
+        'waits += []',
+        'module/test_status.py::test_all_that_is_lost_is_told_once_a_second',
+    ),
+    Breakage(
+        'each loss is logged',
+        REPORTS,
+        'self._log_at = now + _LOG_INTERVAL',
+        'self._log_at = now',
+        'module/test_status.py::test_losses_are_logged_with_a_cure_but_not_all_the_time',
+    ),
+    Breakage(
+        'lost samples are not shown in red',
+        MONITOR_WINDOW,
+        '_LOST), _RED if status.samples_lost else None)',
+        '_LOST), None)',
+        'toolchain/test_monitor.py::test_the_cells_say_what_became_of_each_buffer',
+    ),
+    Breakage(
+        'the monitor goes on looking at a buffer that was reloaded',
+        MONITOR_LOGIC,
+        'if known is None or not known.is_of(module):',
+        'if known is None:',
+        'toolchain/test_monitor.py::test_rows_come_and_go_with_the_buffers',
+    ),
+    Breakage(
+        'the monitor tries a process that it cannot reach once only',
+        WATCH,
+        'with suppress(Exception):',
+        'with suppress():',
+        'toolchain/test_monitor.py::test_a_lost_connection_is_made_again',
     ),
 ]
 

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/monitor.py [--seconds 60]
 
-The buffers stream 1 kS/s on two channels, and each is read ten times a second. Measured three times
-each, alternately, with the window open and all plots full.
+The buffers stream 1 kS/s on two channels, and each is read every 430 ms, so that the bars and the
+plots, which are full of jagged lines, differ at each look. Measured three times each, alternately,
+with the window open.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -48,8 +50,9 @@ def measure(seconds: float) -> None:
     Gui.set_style_sheet('qdark.qss')
 
     def run(duration: float) -> None:
-        QtCore.QTimer.singleShot(round(1000 * duration), application.quit)
-        getattr(application, 'exec', application.exec_)()
+        loop = QtCore.QEventLoop()  # to quit the application would close the window
+        QtCore.QTimer.singleShot(round(1000 * duration), loop.quit)
+        getattr(loop, 'exec', loop.exec_)()
 
     qudi = QudiHost()
     qudi.add(
@@ -61,12 +64,12 @@ def measure(seconds: float) -> None:
     qudi.activate('streamer')
     buffers = [qudi.add_buffer(f'buffer{number}') for number in range(1, BUFFERS + 1)]
     for buffer in buffers:
-        configure(buffer, size=10 * RATE, rate=RATE)
+        configure(buffer, size=RATE, rate=RATE)
     for buffer in buffers:
         buffer.start_stream()
     reader = QtCore.QTimer()
     reader.timeout.connect(lambda: [buffer.read_data() for buffer in buffers])
-    reader.start(100)
+    reader.start(430)
     logic = 'instream_monitor_logic.InStreamMonitorLogic'
     gui = 'instream_monitor.instream_monitor_gui.InStreamMonitorGui'
     # Plots of the usual number of points, but full after a short time
@@ -86,6 +89,7 @@ def measure(seconds: float) -> None:
         if with_monitor:
             assert len(updates) >= 2 * seconds, f'{len(updates)} updates only'
             assert all(len(rows) == BUFFERS for rows in updates)
+            assert qudi['monitor']._mw.isVisible()
             qudi.deactivate('logic')
         return 100 * used
 
@@ -103,16 +107,17 @@ def measure(seconds: float) -> None:
 
 
 def fill_plots(logic: object) -> None:
-    """Give each plot the points that it has after five minutes."""
+    """Give each plot the points that it has after five minutes, all levels different."""
     from qtpy import QtCore
 
     end = time.perf_counter() + 10
     while len(logic._rows) < BUFFERS and time.perf_counter() < end:
         QtCore.QCoreApplication.processEvents()
     for source in logic._buffers.values():
-        module = source._module()
+        status = source._module().status
         for number in range(600):
-            source._history.add(module.status, time.perf_counter() - 0.5 * (600 - number))
+            level = replace(status, samples_unread=137 * number % 430)
+            source._history.add(level, time.perf_counter() - 0.5 * (600 - number))
 
 
 if __name__ == '__main__':

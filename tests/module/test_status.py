@@ -276,7 +276,7 @@ def test_all_that_is_lost_is_told_once_a_second(bench, wait_until):
     wait_until(lambda: sum(count for _, count in told) == 550, 'all were told')
     assert len(told) == 2, told
     assert told[0][1] == 10
-    assert told[1][0] - told[0][0] >= 1.0
+    assert 1.0 <= told[1][0] - told[0][0] < 5.0, 'too soon, or together with the next log line'
     buffer.stop_stream()
 
 

@@ -512,6 +512,7 @@ def test_the_picture_shows_a_healthy_a_nearly_full_and_an_overflown_buffer(
         assert _has(image, _bar(monitor, 'recorder'), '#d9822b'), 'a nearly full bar is orange'
         _assert_nothing_is_cut_off(window)
         path = (Path(pictures) if pictures and style else tmp_path) / 'monitor.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
         assert image.save(str(path), quality=0)  # packed as tightly as can be
         assert path.stat().st_size < 80_000
     finally:

@@ -1,5 +1,6 @@
 """Who called from another process, and whether he is still there: rpyc over the loopback device."""
 
+import select
 import socket
 import struct
 import threading
@@ -9,6 +10,10 @@ import rpyc
 from rpyc.utils.server import ThreadedServer
 
 from qudi.util.instream.client import calling_client
+
+linux = pytest.mark.skipif(
+    not hasattr(select, 'POLLRDHUP'), reason='elsewhere it shows when the call returns'
+)
 
 
 class Module:
@@ -120,6 +125,27 @@ def test_a_client_that_waits_or_asks_for_more_has_not_gone(client, service):
         threading.Event().wait(0.01)
 
 
+def test_looking_never_waits_for_a_request_that_another_thread_takes_meanwhile(connect, service):
+    connection = connect()
+    connection.root.get_module().start_stream()
+    looking, looks = threading.Event(), []
+
+    def look():
+        while looking.is_set():
+            looks.append(service.module.client.has_gone)
+
+    looking.set()
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    for _ in range(1500):
+        connection.ping()
+    looking.clear()
+    thread.join(5)
+    assert not thread.is_alive(), 'a look waits, and with it the polls of the device'
+    assert looks
+    assert not any(looks)
+
+
 def test_a_client_that_closed_its_connection_has_gone(connect, service):
     connection = connect()
     connection.root.get_module().start_stream()
@@ -127,20 +153,20 @@ def test_a_client_that_closed_its_connection_has_gone(connect, service):
     wait_until_gone(service)
 
 
+@linux
 def test_a_client_that_died_while_it_waited_has_gone(client, service):
     socket_of(client).close()
     wait_until_gone(service)
 
 
-@pytest.mark.skipif(
-    not hasattr(__import__('select'), 'POLLRDHUP'), reason='only Linux tells it apart'
-)
+@linux
 def test_a_client_that_died_with_an_unread_request_has_gone(client, service):
     client.ask()
     socket_of(client).close()
     wait_until_gone(service)
 
 
+@linux
 def test_a_client_whose_connection_was_reset_has_gone(client, service):
     socket_of(client).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
     socket_of(client).close()

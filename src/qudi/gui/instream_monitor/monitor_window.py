@@ -110,14 +110,15 @@ class MonitorWindow(QtWidgets.QMainWindow):
             self._fit(column)
         if widened:
             self._share_rest()
-        # A plot moves by less than a pixel per update; each is drawn at every fourth one
-        self._turn += 1
-        for number, (plot, row) in enumerate(zip(self._plots, rows, strict=True)):
-            if (number + self._turn) % 4 == 0 or not len(plot.levels):
+        # A plot moves by less than a pixel per update, so they are drawn at every fourth one
+        if self._turn % 4 == 0:
+            for plot, row in zip(self._plots, rows, strict=True):
                 plot.show_levels(row.ages, row.fills)
+        self._turn += 1
 
     def _make_rows(self, names: list[str]) -> None:
         self._names = names
+        self._turn = 0
         table = self.table
         table.setRowCount(0)
         table.setRowCount(len(names))
@@ -282,31 +283,25 @@ class _BarDelegate(QtWidgets.QStyledItemDelegate):
         option: QtWidgets.QStyleOptionViewItem,
         index: QtCore.QModelIndex,
     ) -> None:
+        # With plain numbers: a rectangle object for each part would cost more than the painting
         fill, peak = index.data(_LEVELS_ROLE) or (0.0, 0.0)
-        cell = option.rect.adjusted(8, 5, -8, -4)
-        text_height = option.fontMetrics.height()
-        bar = cell.adjusted(0, 0, 0, -text_height - 2)
+        rect, text_height = option.rect, option.fontMetrics.height()
+        left, top, width = rect.left() + 8, rect.top() + 5, rect.width() - 16
+        height = rect.height() - text_height - 11
         ink = option.palette.color(QtGui.QPalette.ColorRole.Text)
-        painter.save()
-        painter.setPen(ink)
-        painter.drawText(
-            cell.adjusted(0, cell.height() - text_height, 0, 0),
-            QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignVCenter,
-            option.fontMetrics.elidedText(
-                index.data(), QtCore.Qt.TextElideMode.ElideRight, cell.width()
-            ),
-        )
         frame = QtGui.QColor(ink)
         frame.setAlpha(90)
+        painter.save()
         painter.setPen(frame)
-        painter.drawRect(bar.adjusted(0, 0, -1, -1))
-        inside = bar.adjusted(1, 1, -1, -1)
-        filled = QtCore.QRect(inside)
-        filled.setWidth(round(inside.width() * min(1.0, fill)))
-        painter.fillRect(filled, _level_colour(fill))
+        painter.drawRect(left, top, width - 1, height - 1)
+        filled = round((width - 2) * min(1.0, fill))
+        painter.fillRect(left + 1, top + 1, filled, height - 2, _level_colour(fill))
         if peak > 0:
-            mark = inside.left() + round((inside.width() - 2) * min(1.0, peak))
-            painter.fillRect(mark, inside.top(), 2, inside.height(), ink)
+            mark = left + 1 + round((width - 4) * min(1.0, peak))
+            painter.fillRect(mark, top + 1, 2, height - 2, ink)
+        painter.setPen(ink)
+        baseline = top + height + 2 + option.fontMetrics.ascent()
+        painter.drawText(left, baseline, index.data())
         painter.restore()
 
     def sizeHint(

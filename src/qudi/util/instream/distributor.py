@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -217,7 +218,7 @@ class StreamDistributor:
         since = max(now - _RATE_SPAN, consumer.started_at)
         if len(polls) == _RATE_POLLS:
             since = max(since, polls[0])
-        return sum(poll > since for poll in polls) / (now - since) if now > since else 0.0
+        return (len(polls) - bisect_right(polls, since)) / (now - since) if now > since else 0.0
 
     def _member(self, name: str) -> _Member:
         try:
