@@ -5,12 +5,10 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
-import sys
 import threading
 import time
 import weakref
 from concurrent.futures import Future, wait
-from functools import wraps
 
 import pytest
 
@@ -24,9 +22,8 @@ from qudi.hardware.instream_simulator import InStreamSimulator
 from qtpy import QtCore
 
 from bench import Bench
-from qudi.logic.instream_monitor_logic import InStreamMonitorLogic
 from qudi.util.instream import distributor, registry
-from qudi.util.instream.poller import _PollTimer
+from tracing import trace_qt_threads
 
 faulthandler.enable()
 
@@ -146,32 +143,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope='session', autouse=True)
 def _coverage_of_qt_threads():
-    """A tool that traces Python's threads does not know of Qt's: trace each slot called there."""
-    tracers = {}
-
-    def call(slot, *arguments):
-        thread = threading.get_ident()
-        sys.settrace(tracers.get(thread) or threading.gettrace())
-        slot(*arguments)
-        tracers[thread] = sys.gettrace()
-
-    def trace(owner, name, count):
-        slot = getattr(owner, name)
-        # Under its name and with its number of arguments, by which PySide2 calls it
-        traced = {
-            1: lambda self: call(slot, self),
-            2: lambda self, first: call(slot, self, first),
-            3: lambda self, first, second: call(slot, self, first, second),
-        }[count]
-        setattr(owner, name, wraps(slot)(traced))
-
-    if threading.gettrace():
-        trace(_PollTimer, '_set_pace', 3)
-        for name in ('_schedule', '_tick', '_quit'):
-            trace(_PollTimer, name, 1)
-        for name in ('on_activate', 'on_deactivate', '_look'):
-            trace(InStreamMonitorLogic, name, 1)
-        trace(InStreamMonitorLogic, '_take', 2)
+    trace_qt_threads()
 
 
 @pytest.fixture(scope='session', autouse=True)

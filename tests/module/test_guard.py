@@ -92,3 +92,62 @@ def test_whoever_starts_the_device_first_gets_it(bench, background):
     device.released.set()
     start.result(10)
     assert buffer.module_state() == 'locked'
+
+
+@pytest.fixture
+def unstopped(bench):
+    """A buffer whose stop has failed, so that the device runs on."""
+    buffer = bench.buffer('buffer1')
+    configure(buffer)
+    buffer.start_stream()
+    bench.device.faults.add('raise in stop')
+    with pytest.raises(OSError, match='does not stop'):
+        buffer.stop_stream()
+    bench.device.faults.clear()
+    return buffer
+
+
+@pytest.mark.parametrize('then', ['start', 'stop', 'configure', 'deactivate'])
+def test_a_stream_of_somebody_else_is_not_stopped_after_a_failed_stop(bench, unstopped, then):
+    """The user has helped himself, and uses the device without a buffer now."""
+    device = bench.device
+    device.stop_stream()
+    device.start_stream()
+    stops = device.stops
+    if then == 'start':
+        with pytest.raises(RuntimeError, match='is running already, and not for a buffer'):
+            unstopped.start_stream()
+    elif then == 'stop':
+        unstopped.stop_stream()
+    elif then == 'configure':
+        with pytest.raises(RuntimeError, match='simulator runs'):
+            configure(unstopped, rate=50.0)
+    else:
+        bench.qudi.deactivate('buffer1')
+    assert device.stops == stops, 'the stream of somebody else was stopped'
+    device.stop_stream()
+
+
+def test_a_configure_makes_up_for_a_failed_stop(bench, unstopped):
+    configure(unstopped, rate=50.0)
+    assert bench.device.sample_rate == 50
+    assert bench.device.module_state() == 'idle'
+
+
+def test_an_interrupted_start_stops_the_device(bench, monkeypatch):
+    """Ctrl-C in a script, for example."""
+    buffer, device = bench.buffer('buffer1'), bench.device
+    configure(buffer)
+    guard = buffer._distributor._hardware._guard
+
+    def start(self):
+        type(self).start_stream(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(guard, '_function', start)
+        with pytest.raises(KeyboardInterrupt):
+            buffer.start_stream()
+    assert device.module_state() == buffer.module_state() == buffer.status.state == 'idle'
+    buffer.start_stream()
+    buffer.stop_stream()

@@ -239,3 +239,23 @@ def test_the_polling_thread_ends_with_the_last_buffer(bench):
     assert running_threads()
     bench.qudi.deactivate('buffer2')
     assert not running_threads()
+
+
+def test_a_buffer_that_cannot_be_told_keeps_no_other_one_in_the_dark(bench, caplog, wait_until):
+    buffers = bench.buffers(3)
+    for buffer in buffers:
+        buffer.start_stream()
+
+    def fail():
+        raise RuntimeError('Internal C++ object already deleted.')
+
+    told = buffers[0]._distributor._members['buffer1']
+    told.tell_changed, tell_changed = fail, told.tell_changed
+    bench.device.faults.add('raise in read')
+    bench.device.produce(10)
+    wait_until(
+        lambda: all(buffer.module_state() == 'idle' for buffer in buffers[1:]), 'others are told'
+    )
+    wait_until(lambda: 'could not be told' in caplog.text, 'the log says so')
+    told.tell_changed = tell_changed
+    tell_changed()

@@ -26,7 +26,9 @@ from rpyc.core import consts
 from qtpy import QtCore, QtWidgets
 
 from qudi.util.instream.secured import accept_only
+from tracing import trace_qt_threads
 
+trace_qt_threads()
 # What qudi and others print must not come in between
 answers = os.fdopen(os.dup(1), 'w', encoding='utf-8')
 os.dup2(2, 1)

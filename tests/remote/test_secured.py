@@ -137,6 +137,26 @@ def test_the_command_of_the_guide_starts_such_a_server(certificates, tmp_path):
         server.wait(20)
 
 
+def test_a_server_without_a_certificate_is_not_started(certificates, tmp_path):
+    """It would let everybody in."""
+    server = {'address': '127.0.0.1', 'port': free_port()}
+    yaml_dump(str(tmp_path / 'server.cfg'), {'global': {'remote_modules_server': server}})
+    result = subprocess.run(
+        [
+            *(sys.executable, '-m', 'qudi.util.instream.secured', '--no-gui'),
+            *('--clients', str(certificates / 'client.crt')),
+            *('-c', str(tmp_path / 'server.cfg')),
+        ],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert 'remote_modules_server in the configuration has no certfile' in result.stderr
+
+
 def test_qudi_alone_lets_nobody_into_a_server_with_a_certificate(begin, certificates):
     """docs/remote.md says so; if this fails, qudi can do without the program of this project."""
     server = begin(Server, certificates=secured_by(certificates))

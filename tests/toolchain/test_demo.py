@@ -59,6 +59,15 @@ def test_headless_checks_both_streams_and_leaves_the_home_alone(home):
     assert after == before, 'the demo wrote into the home of the user'
 
 
+@pytest.mark.skipif(sys.platform in ('win32', 'darwin'), reason='there is always a screen')
+def test_a_screen_that_cannot_be_reached_is_told_with_a_cure():
+    result = run(DISPLAY=':77', QT_QPA_PLATFORM='')
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert_clean(result)
+    assert 'Qt does not work here: Fatal error occurred' in result.stderr + result.stdout
+    assert 'add --headless' in result.stderr + result.stdout
+
+
 def test_a_slow_program_overflows_and_the_first_one_does_not_notice():
     result = run('--headless', '--slow-consumer')
     assert result.returncode == 0, result.stdout + result.stderr

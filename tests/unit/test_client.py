@@ -153,6 +153,14 @@ def test_a_client_that_closed_its_connection_has_gone(connect, service):
     wait_until_gone(service)
 
 
+def test_a_client_whose_connection_broke_in_a_write_has_gone(client, service):
+    """Then rpyc closes what carries the connection, and the rest when the call in it returns."""
+    connection = service.module.client._connection()
+    connection._channel.stream.close()
+    assert not connection.closed
+    assert service.module.client.has_gone
+
+
 @linux
 def test_a_client_that_died_while_it_waited_has_gone(client, service):
     socket_of(client).close()

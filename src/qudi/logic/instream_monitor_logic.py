@@ -21,6 +21,8 @@ from qudi.util.instream.watch import BufferRow, LocalBuffer, RemoteBuffer, is_bu
 
 __all__ = ['InStreamMonitorLogic']
 
+_LIMITS = {'update_rate': (0.01, 1000.0), 'history': (0.1, 1e7)}  # looks per second, seconds
+
 
 class InStreamMonitorLogic(LogicBase):
     """Collects the status of every stream buffer, those of other processes included.
@@ -50,10 +52,14 @@ class InStreamMonitorLogic(LogicBase):
     ) -> None:
         # First, so that a refused module leaves no Qt object behind for the garbage collector
         for option, value in (config or {}).items():
+            if option not in _LIMITS:
+                raise ValueError(f'"{name}" has no option "{option}", only {" and ".join(_LIMITS)}')
+            least, most = _LIMITS[option]
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not is_number or not 0 < value < 1e6:
+            if not is_number or not least <= value <= most:
                 raise ValueError(
-                    f'Option "{option}" of "{name}" is {value!r}, but must be a number above 0'
+                    f'Option "{option}" of "{name}" is {value!r}, but must be a number from '
+                    f'{least:g} to {most:g}'
                 )
         super().__init__(qudi_main_weakref, name, config, **kwargs)
         self._finder: _BufferFinder | None = None
@@ -102,7 +108,6 @@ class InStreamMonitorLogic(LogicBase):
     def _take(self, found: dict[str, Any]) -> None:
         """Begin to look at the modules that were found, and let go of those that are gone."""
         before, self._buffers = self._buffers, {}
-        length = max(2, round(self._history * self._update_rate) + 1)
         for name, target in found.items():
             known = before.get(name)
             if isinstance(target, weakref.ref):
@@ -110,9 +115,9 @@ class InStreamMonitorLogic(LogicBase):
                 if module is None:
                     continue
                 if known is None or not known.is_of(module):
-                    known = LocalBuffer(name, module, length)
+                    known = LocalBuffer(name, module, self._history)
             elif known is None or not known.is_of(target):
-                known = RemoteBuffer(name, target, length)
+                known = RemoteBuffer(name, target, self._history)
             self._buffers[name] = known
         for name, buffer in before.items():
             if self._buffers.get(name) is not buffer:

@@ -37,7 +37,8 @@ class InStreamMonitorGui(GuiBase):
         """Open the window and fill it."""
         logic = self._monitor_logic()
         self._mw = MonitorWindow(logic.history)
-        logic.sigRowsChanged.connect(self._show_rows, QtCore.Qt.ConnectionType.QueuedConnection)
+        # To the window itself: the connection ends with it, and with it only
+        logic.sigRowsChanged.connect(self._mw.take_rows, QtCore.Qt.ConnectionType.QueuedConnection)
         self._mw.show_rows(logic.rows)
         self._restore_window_geometry(self._mw)
         self.show()
@@ -45,7 +46,6 @@ class InStreamMonitorGui(GuiBase):
     def on_deactivate(self) -> None:
         """Close the window and remember where it was."""
         assert self._mw is not None
-        self._monitor_logic().sigRowsChanged.disconnect()
         self._save_window_geometry(self._mw)
         self._mw.close()
         self._mw.deleteLater()
@@ -57,8 +57,3 @@ class InStreamMonitorGui(GuiBase):
         self._mw.show()
         self._mw.raise_()
         self._mw.activateWindow()
-
-    @QtCore.Slot(object)
-    def _show_rows(self, rows: tuple[Any, ...]) -> None:
-        if self._mw is not None and self._mw.isVisible():
-            self._mw.show_rows(rows)

@@ -12,7 +12,7 @@ import pyqtgraph as pg
 from qtpy import QtCore, QtGui, QtWidgets
 
 from qudi.util.instream.consumer import StreamStatus
-from qudi.util.instream.watch import BufferRow
+from qudi.util.instream.watch import BufferRow, fill_level
 
 __all__ = ['MonitorWindow']
 
@@ -97,6 +97,12 @@ class MonitorWindow(QtWidgets.QMainWindow):
         width = self.fontMetrics().averageCharWidth()
         self._least_width = 26 * width  # of a bar and a plot
         self.resize(160 * width, 7 * self.table.verticalHeader().defaultSectionSize())
+
+    @QtCore.Slot(object)
+    def take_rows(self, rows: Sequence[BufferRow]) -> None:
+        """Show these rows, if anybody can see them."""
+        if self.isVisible():
+            self.show_rows(rows)
 
     def show_rows(self, rows: Sequence[BufferRow]) -> None:
         """Show these rows instead of the ones before."""
@@ -189,8 +195,7 @@ class MonitorWindow(QtWidgets.QMainWindow):
 
     @staticmethod
     def _fill_bar(item: QtWidgets.QTableWidgetItem, status: StreamStatus) -> None:
-        size = max(1, status.ring_size)
-        levels = [status.samples_unread / size, status.peak_fill / size]
+        levels = [fill_level(status), status.peak_fill / max(1, status.ring_size)]
         text = '\N{EN DASH}'
         if status.state != 'idle':
             text = f'{_percent(levels[0])}, at most {_percent(levels[1])}'
@@ -330,12 +335,13 @@ class _FillPlot(pg.GraphicsView):
         self._curve = pg.PlotCurveItem(pen=pg.mkPen(_BLUE), antialias=False)
         box.addItem(self._curve)
         self.setCentralItem(box)
-        self.levels = np.empty(0)
+        self._history = history
+        self._line_at: float | None = None  # where a straight line across all is drawn
 
     def show_levels(self, ages: np.ndarray, fills: np.ndarray) -> None:
         """Draw fill levels (0 to 1) that were so many seconds ago."""
-        is_the_same = len(fills) == len(self.levels) and np.ptp(fills) == 0 == np.ptp(self.levels)
-        if is_the_same and (not len(fills) or fills[0] == self.levels[0]):
-            return  # a straight line that would only be drawn again
-        self.levels = fills
+        is_line = len(fills) > 0 and ages[0] >= self._history and np.ptp(fills) == 0
+        if is_line and fills[0] == self._line_at:
+            return  # it would only be drawn again
+        self._line_at = fills[0] if is_line else None
         self._curve.setData(-ages, fills)

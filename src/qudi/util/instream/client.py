@@ -28,8 +28,8 @@ _KEEPALIVE = {'TCP_KEEPIDLE': 5, 'TCP_KEEPINTVL': 1, 'TCP_KEEPCNT': 5}
 _LONGEST_SILENCE = 10.0
 _FEWEST_REPEATS = 3
 
-# What stands between a call of a remote client and the module: rpyc, and qudi's proxy
-_BETWEEN = ('rpyc.', 'qudi.core.services')
+# What stands between a call of a remote client and the module: rpyc, qudi's proxy, our guard
+_BETWEEN = ('rpyc.', 'qudi.core.services', 'qudi.util.instream.guard')
 _POLLRDHUP = getattr(select, 'POLLRDHUP', 0)
 
 
@@ -102,7 +102,8 @@ class RemoteClient:
     def has_gone(self) -> bool:
         """Whether the connection is closed or broken. Only looks, and never waits."""
         connection = self._connection()
-        if connection is None or connection.closed:
+        # The stream alone is closed where a write has failed
+        if connection is None or connection.closed or connection._channel.closed:
             return True
         sock = _socket_of(connection)
         try:

@@ -141,9 +141,12 @@ def _qt_problem(with_windows: bool) -> str:
     said = probe.stderr.strip().splitlines() or [f'exit code {probe.returncode}']
     if 'No module named' in said[-1]:
         return f'{said[-1]}\nInstall it with pip in this Python environment: {sys.prefix}'
+    # qudi prints where it was called from below the message of Qt
+    reason = next((line for line in said if line.startswith('Fatal error')), said[-1])
     return (
-        f'Qt does not work here: {said[-1]}\n'
-        f'A system library is missing. On Debian or Ubuntu, as root:\n'
+        f'Qt does not work here: {reason}\n'
+        f'If the screen cannot be reached, add --headless. '
+        f'If a system library is missing, on Debian or Ubuntu, as root:\n'
         f'    apt-get update\n'
         f'    apt-get install -y --no-install-recommends {_DEBIAN_PACKAGES}'
     )

@@ -19,7 +19,7 @@ from qudi.core.logger import get_logger
 from qudi.util.instream.client import RemoteClient
 from qudi.util.instream.consumer import StreamConsumer, StreamEnd, StreamStatus
 from qudi.util.instream.errors import naming
-from qudi.util.instream.guard import who_connects_to_what
+from qudi.util.instream.guard import is_refusal, who_connects_to_what
 from qudi.util.instream.hardware import StreamHardware
 from qudi.util.instream.poller import StreamPoller, interval_of
 from qudi.util.instream.reports import StreamReports
@@ -75,7 +75,7 @@ class _Member:
         A device may round or measure its rate, and logics pass what they read into `configure`.
         """
         # A copy, since another thread may be told a rate meanwhile
-        told_lately = tuple(self.rates_told)
+        told_lately = list(self.rates_told)
         requested = (asked for told, asked in told_lately if same_rate(rate, told))
         return next(requested, rate)
 
@@ -213,7 +213,7 @@ class StreamDistributor:
     def _poll_rate_of(self, consumer: StreamConsumer) -> float:
         if consumer.has_ended:
             return 0.0
-        polls = tuple(self._polls)  # at once, since the poller adds to it
+        polls = list(self._polls)  # at once, since the poller adds to it; a tuple would not be
         now = time.perf_counter()
         since = max(now - _RATE_SPAN, consumer.started_at)
         if len(polls) == _RATE_POLLS:
@@ -275,6 +275,7 @@ class StreamDistributor:
                     request.check_against(self.constraints)
                 request = self._served(member.options, request)
             else:
+                self._make_up_for_failed_stop()
                 self._hardware.configure(request)
             member.request = request
             member.rates_told.clear()
@@ -329,8 +330,6 @@ class StreamDistributor:
             member.stop_stream('it was started anew')
             member.client = client
             self._retire()
-            if self._unstopped_by is not None:
-                self._stop_hardware(self._unstopped_by)
             if self._active:
                 self._join(member)
             else:
@@ -380,6 +379,7 @@ class StreamDistributor:
                 self._stop_hardware(member)
 
     def _start_hardware(self, member: _Member) -> None:
+        self._make_up_for_failed_stop()
         with self._hardware.starting():
             if self._hardware.is_running:
                 raise RuntimeError(
@@ -389,12 +389,20 @@ class StreamDistributor:
                     f'in this qudi or in another one. {who_connects_to_what(self.streamer_name)}'
                 )
             own = self._configure_for_start(member)
+            channels = self._hardware.active_channels
             self._begin_stream(member, own)
             try:
                 self._hardware.start()
-            except Exception:
+                if self._hardware.active_channels != channels:
+                    raise RuntimeError(
+                        f'"{member.name}" cannot start: somebody else has configured '
+                        f'"{self.streamer_name}" for other channels while it was started. '
+                        f'{who_connects_to_what(self.streamer_name)}'
+                    )
+            except BaseException as error:  # also Ctrl-C in a script
                 member.consumer = None
-                self._stop_hardware_quietly(member)
+                if not is_refusal(error):  # else what runs is not ours
+                    self._stop_hardware_quietly(member)
                 raise
 
     def _configure_for_start(self, member: _Member) -> StreamSettings:
@@ -427,7 +435,7 @@ class StreamDistributor:
         """
         is_hint = self._hardware.rate_is_hint
         channels, size = set(own.channels), own.channel_buffer_size
-        for member in tuple(self._members.values()):
+        for member in list(self._members.values()):
             other = member.request
             if other and not replace(other, channels=own.channels).conflicts_with(own, is_hint):
                 if not is_hint:
@@ -467,6 +475,7 @@ class StreamDistributor:
                 f'"{member.name}" cannot start: it needs the channels {list(settings.channels)}, '
                 f'but "{self.streamer_name}" delivers {delivered}, whatever it was configured for'
             )
+        member.stream_settings = settings  # first: a status has the settings of its stream
         member.consumer = StreamConsumer(
             member.name,
             SampleRing(
@@ -484,7 +493,6 @@ class StreamDistributor:
             samples_to_skip=samples_to_skip,
             tell_needs=self._tell_needs,
         )
-        member.stream_settings = settings
 
     def _silence_limit(self, options: BufferOptions, settings: StreamSettings) -> float | None:
         """Seconds without a sample that are a fault: beyond the periods of samples and of polls."""
@@ -515,6 +523,10 @@ class StreamDistributor:
                     self._unstopped_by = None
             raise
         self._unstopped_by = None
+
+    def _make_up_for_failed_stop(self) -> None:
+        if self._unstopped_by is not None:
+            self._stop_hardware(self._unstopped_by)
 
     def _stop_hardware_quietly(self, member: _Member) -> None:
         """Stop the hardware where the exception that matters is on its way already."""
@@ -552,10 +564,11 @@ class StreamDistributor:
             news, self._news = self._news, []
             self._held_since = math.inf
             self._lock.release()
-            for member in changed:
-                member.tell_changed()
-            for report in news:
-                report()
+            for tell in [*(member.tell_changed for member in changed), *news]:
+                try:
+                    tell()
+                except Exception:  # it was reloaded meanwhile, for example; others are told anyhow
+                    _log.warning('A buffer could not be told how it is doing:', exc_info=True)
             tell_left, self._tell_left = self._tell_left, None
             if tell_left is not None:
                 tell_left()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ['StartGuard', 'who_connects_to_what']
+__all__ = ['StartGuard', 'is_refusal', 'who_connects_to_what']
 
 
 def who_connects_to_what(streamer_name: str) -> str:
@@ -18,6 +18,17 @@ def who_connects_to_what(streamer_name: str) -> str:
         f'"{streamer_name}"; all these buffers are in the qudi that has "{streamer_name}" itself, '
         f'and a program in another qudi has one of them as its remote module (allow_remote: True)'
     )
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a guard, perhaps one in another process, has refused to start its module."""
+    return getattr(error, 'streamer_is_taken', False) is True
+
+
+def _refusal(text: str) -> RuntimeError:
+    error = RuntimeError(text)
+    vars(error)['streamer_is_taken'] = True  # comes through rpyc; a class of ours would not
+    return error
 
 
 class StartGuard:
@@ -41,6 +52,7 @@ class StartGuard:
         self._module: Callable[[], Any] = weakref.ref(method.__self__)
         self._function = method.__func__
         self._is_claimed = False
+        self.is_of_others = False  # what runs, if anything, was started by somebody else
         # Held by whoever starts the module, so that two who do it at once are not both right. Taken
         # after the distributor's; nobody waits for it.
         self._starting = threading.Lock()
@@ -63,7 +75,7 @@ class StartGuard:
             If somebody else is about to start it.
         """
         if not self._starting.acquire(blocking=False):
-            raise RuntimeError(
+            raise _refusal(
                 f'"{self._name}" is being started by somebody else at this moment. '
                 f'{who_connects_to_what(self._name)}'
             )
@@ -74,7 +86,7 @@ class StartGuard:
 
     def start_stream(self) -> None:
         """Start the module and claim it."""
-        self._is_claimed = True
+        self._is_claimed, self.is_of_others = True, False
         self._function(self._module())
 
     def release(self) -> None:
@@ -84,9 +96,12 @@ class StartGuard:
     def _start_for_others(self) -> None:
         with self.starting():
             if self._is_claimed:
-                raise RuntimeError(
+                raise _refusal(
                     f'"{self._name}" cannot be started once more: buffers of its qudi stream from '
                     f'it, and a second reader would take a part of their samples away. '
                     f'{who_connects_to_what(self._name)}'
                 )
-            self._function(self._module())
+            module = self._module()
+            was_idle = module.module_state() != 'locked'
+            self._function(module)
+            self.is_of_others = self.is_of_others or was_idle

@@ -134,9 +134,10 @@ class StreamHardware:
                 self._clock = SampleClock(rate, started_at)
 
     def stop(self) -> None:
-        """Stop it if it runs; its errors pass unchanged."""
+        """Stop it if it runs, and not for somebody else; its errors pass unchanged."""
+        is_of_others = self._guard is not None and self._guard.is_of_others
         try:
-            if self.is_running:
+            if not is_of_others and self.is_running:
                 self._streamer.stop_stream()
         finally:
             if self._guard is not None:
@@ -202,13 +203,14 @@ class StreamHardware:
         Exception
             What it raises itself.
         """
+        # First: what a device has after it went idle is all that there will be
+        is_running = self.is_running
         before = time.perf_counter()
         available = self.available_samples
         self.asked_at = time.perf_counter()
         self.asked_too_early = self._clock is not None and not self._clock.look(
             self.samples_taken + available, before, self.asked_at
         )
-        is_running = self.is_running
         # A device may go idle when its finite acquisition is complete, with samples to fetch
         is_complete = self.applied is not None and self.applied.is_finite and available > 0
         if not is_running and not is_complete:
@@ -219,7 +221,7 @@ class StreamHardware:
             wanted = min(rest, len(self._staging))
             if self._is_remote:  # it cannot write here
                 samples, timestamps = self._streamer.read_data(wanted)
-                samples = samples.reshape(wanted, -1)
+                samples = samples.reshape(wanted, self._staging.shape[1])
             else:
                 samples, timestamps = lend(wanted) or self._own_place(wanted)
                 self._streamer.read_data_into_buffer(
@@ -228,12 +230,19 @@ class StreamHardware:
                     timestamp_buffer=timestamps,
                 )
             count = len(samples)
-            if is_running:
-                # Some devices stop themselves after an error and return as if all were well
+            # Some devices stop themselves after an error and return as if all were well
+            if is_running and not self.is_running and not self._is_complete_with(count):
                 self._check_running()
             self.samples_taken += count
             yield samples, timestamps
             rest -= count
+
+    def _is_complete_with(self, count: int) -> bool:
+        """Whether a finite acquisition is, with `count` more samples and those still to fetch."""
+        if self.applied is None or not self.applied.is_finite:
+            return False
+        in_all = self.samples_taken + count + self.available_samples
+        return in_all >= self.applied.channel_buffer_size
 
     def _own_place(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
         timestamps = self._staging_timestamps

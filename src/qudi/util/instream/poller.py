@@ -170,9 +170,10 @@ class StreamPoller:
         self._thread.setObjectName(name)
         self._timer = _PollTimer(poll, wishes)
         self._timer.moveToThread(self._thread)
-        self._thread.start()
-        _running.difference_update([other for other in _running if other._thread.isFinished()])
+        # Of a copy, since other threads close theirs meanwhile
+        _running.difference_update([p for p in tuple(_running) if p._thread.isFinished()])
         _running.add(self)
+        self._thread.start()
 
     def set_pace(self, rate: float | None, longest_rest: float = 1.0) -> None:
         """Poll at most `rate` times a second from now on, or not at all with None.

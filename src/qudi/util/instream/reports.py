@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -81,10 +82,8 @@ class StreamReports(QtCore.QObject):
             f'{status.samples_read} read, {status.samples_unread} are unread, '
             f'{status.samples_lost} lost.)'
         )
-        if status.state == 'overflow':
-            _log.warning(text)
-        elif status.state != 'fault':  # of which the distributor has told for all buffers at once
-            _log.info(text)
+        # Of a fault, the distributor has warned for all buffers at once
+        _log.log(logging.WARNING if status.state == 'overflow' else logging.INFO, text)
         with self._lock:
             self._untold_end = status.state
             self._untold_lost += consumer.take_lost()

@@ -15,6 +15,7 @@ import ssl
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 __all__ = ['main']
 
@@ -43,6 +44,8 @@ def accept_only(clients: Path) -> None:
     ------
     FileNotFoundError, ssl.SSLError
         If there is no such file, or no certificate in it.
+    ValueError
+        From the server to be made, if it has no certificate itself.
     RuntimeError
         If this qudi makes its servers in another way.
     """
@@ -55,6 +58,17 @@ def accept_only(clients: Path) -> None:
             'the clients cannot be given to it. Its own documentation says how it secures it'
         )
     servers.SSLAuthenticator = partial(servers.SSLAuthenticator, ca_certs=str(clients))
+    make_server = servers.RemoteModulesServer.__init__
+
+    def make_secured_server(self: Any, *args: Any, certfile: str | None, **kwargs: Any) -> None:
+        if certfile is None:  # qudi would let everybody in
+            raise ValueError(
+                'remote_modules_server in the configuration has no certfile, so that nobody could '
+                'be refused. Give it the PEM file with the key and the certificate of the server'
+            )
+        make_server(self, *args, certfile=certfile, **kwargs)
+
+    servers.RemoteModulesServer.__init__ = make_secured_server
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """Looks at the status of many buffers, here and in other processes, without waiting for any.
 
 BufferRow     what there is to see of one buffer
+fill_level    how much of a buffer is to be read
 LocalBuffer   a buffer of this process
 RemoteBuffer  a module of another process, asked in a thread of its own
 """
@@ -15,17 +16,20 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlparse
 
 import numpy as np
-from qudi.core.servers import get_remote_module_instance
+import rpyc
 from qudi.util.network import netobtain
 
 from qudi.util.instream.consumer import StreamStatus
 
-__all__ = ['BufferRow', 'LocalBuffer', 'RemoteBuffer', 'is_buffer']
+__all__ = ['BufferRow', 'LocalBuffer', 'RemoteBuffer', 'fill_level', 'is_buffer']
 
 _RATE_SPAN = 5.0  # seconds over which the rate of samples is measured
 _RETRY_INTERVAL = 5.0  # seconds until another process that cannot be reached is tried again
+_POINTS = 1000  # fill levels that are kept at most
+_CLOCK_ERROR = 1e-6  # seconds by which the difference of two clock readings may be wrong
 
 _PROTOCOL = {'allow_all_attrs': True, 'allow_pickle': True, 'sync_request_timeout': 10}  # s
 
@@ -33,10 +37,20 @@ _PROTOCOL = {'allow_all_attrs': True, 'allow_pickle': True, 'sync_request_timeou
 def is_buffer(module: Any) -> bool:
     """Whether a qudi module, also one in another process, is a stream buffer.
 
-    By the name of its class: the class itself is another one after qudi has reloaded the module.
-    And not by its `status`, since that of other modules may ask their device.
+    By what its class is called and has: the class itself is another one after qudi has reloaded the
+    module. And not by its `status`, since that of other modules may ask their device.
     """
-    return any(cls.__name__ == 'DataInStreamBuffer' for cls in module.__class__.__mro__)
+    return any(
+        cls.__name__ == 'DataInStreamBuffer' and hasattr(cls, 'sigSamplesLost')
+        for cls in module.__class__.__mro__
+    )
+
+
+def fill_level(status: StreamStatus) -> float:
+    """Return how much of the ring is unread, 0 to 1. What a stop has left cannot be read."""
+    if not status.ring_size or status.state == 'stopped':
+        return 0.0
+    return status.samples_unread / status.ring_size
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,8 @@ class BufferRow:
     is_remote: bool = False
     silent_for: float = 0.0  # seconds for which it has not answered, 0 if it does
     sample_rate: float = 0.0  # samples per channel that came per second, lately
-    # Fill levels (0 to 1) of the last minutes, and how many seconds ago they were; oldest first
+    # Fill levels (0 to 1) of the last minutes, and one from before that. How many seconds ago they
+    # were; oldest first
     ages: np.ndarray = field(default_factory=lambda: np.empty(0))
     fills: np.ndarray = field(default_factory=lambda: np.empty(0))
 
@@ -58,31 +73,36 @@ class _History:
 
     Parameters
     ----------
-    length : int
-        Number of fill levels to keep.
+    span : float
+        Seconds for which fill levels are kept: the highest of those that are close together.
     """
 
-    def __init__(self, length: int) -> None:
-        self._length = length
+    def __init__(self, span: float) -> None:
+        self._span = span
         # Twice as long as needed, so that the latest ones are moved to the front now and then only
-        self._points = np.empty((2, 2 * length))  # times and fill levels
+        self._points = np.empty((2, 2 * _POINTS))  # times and fill levels
         self._end = 0
         # (time, number) at which samples came
         self._arrivals: deque[tuple[float, int]] = deque()
 
     def add(self, status: StreamStatus, now: float) -> None:
-        if self._end == self._points.shape[1]:
-            self._points[:, : self._length] = self._points[:, self._length :]
-            self._end = self._length
-        fill = status.samples_unread / status.ring_size if status.ring_size else 0.0
-        self._points[:, self._end] = now, fill
-        self._end += 1
+        fill, last = fill_level(status), self._end - 1
+        if self._end and now - self._points[0, last] < self._span / _POINTS:
+            self._points[1, last] = max(fill, self._points[1, last])
+        else:
+            if self._end == self._points.shape[1]:
+                self._points[:, :_POINTS] = self._points[:, _POINTS:]
+                self._end = _POINTS
+            self._points[:, self._end] = now, fill
+            self._end += 1
         if status.state != 'running' or status.age is None:
             self._arrivals.clear()
             return
         arrival = (status.running_time - status.age, status.samples_received)
-        if self._arrivals and arrival < self._arrivals[-1]:  # another stream
-            self._arrivals.clear()
+        if self._arrivals:
+            since, before = self._arrivals[-1]
+            if arrival[0] < since - _CLOCK_ERROR or arrival[1] < before:  # another stream
+                self._arrivals.clear()
         self._arrivals.append(arrival)
         while self._arrivals[0][0] < status.running_time - _RATE_SPAN:
             if len(self._arrivals) == 1:
@@ -90,7 +110,8 @@ class _History:
             self._arrivals.popleft()
 
     def row(self, name: str, status: StreamStatus, now: float, is_remote: bool) -> BufferRow:
-        times, fills = self._points[:, max(0, self._end - self._length) : self._end]
+        first = np.searchsorted(self._points[0, : self._end], now - self._span)
+        times, fills = self._points[:, max(0, first - 1) : self._end]
         return BufferRow(
             name,
             status,
@@ -117,14 +138,14 @@ class LocalBuffer:
         Name of the module.
     module : DataInStreamBuffer
         Kept weakly.
-    history_length : int
-        How many of the latest fill levels a row has.
+    history : float
+        For how many seconds a row has fill levels.
     """
 
-    def __init__(self, name: str, module: Any, history_length: int) -> None:
+    def __init__(self, name: str, module: Any, history: float) -> None:
         self._name = name
         self._module = weakref.ref(module)
-        self._history = _History(history_length)
+        self._history = _History(history)
 
     def is_of(self, module: object) -> bool:
         """Whether this is the module."""
@@ -132,16 +153,19 @@ class LocalBuffer:
 
     def row(self) -> BufferRow | None:
         """Return what there is to see now; None if the buffer is not activated."""
-        module = self._module()
-        try:
-            status = None if module is None else module.status
-        except RuntimeError:  # it is not activated, or not any more
-            status = None
+        status = self._status()
         if status is None:
             return None
         now = time.perf_counter()
         self._history.add(status, now)
         return self._history.row(self._name, status, now, is_remote=False)
+
+    def _status(self) -> StreamStatus | None:
+        module = self._module()
+        try:
+            return None if module is None else module.status
+        except RuntimeError:  # it is not activated, or not any more
+            return None
 
     def close(self) -> None:
         """Nothing has to be given back."""
@@ -159,14 +183,14 @@ class RemoteBuffer:
         Name of the module here.
     address : tuple of str or None
         URL, certificate and key, as qudi's `get_remote_module_instance` takes them.
-    history_length : int
-        How many of the latest fill levels a row has.
+    history : float
+        For how many seconds a row has fill levels.
     """
 
-    def __init__(self, name: str, address: tuple[str, Any, Any], history_length: int) -> None:
+    def __init__(self, name: str, address: tuple[str, Any, Any], history: float) -> None:
         self._name = name
         self._address = address
-        self._history = _History(history_length)
+        self._history = _History(history)
         self._row: BufferRow | None = None  # replaced as a whole, by the thread
         self._answered_at = math.inf
         self._is_asked = True  # and has not answered yet
@@ -206,26 +230,44 @@ class RemoteBuffer:
 
     def _watch(self) -> None:
         """Connect, and ask for the status whenever somebody wants to see it."""
-        module = get_remote_module_instance(*self._address, protocol_config=_PROTOCOL)
-        if module is None:  # it is not loaded there
-            self._answer(None)
-            return
-        connection = object.__getattribute__(module, '____conn__')
+        connection = self._connect()
         try:
-            if not is_buffer(module):
-                self._answer(None)
-                self._closing.wait()
-            while not self._closing.is_set():
+            module = self._find(connection)
+            is_other = module is not None and not is_buffer(module)
+            while module is not None and not is_other and not self._closing.is_set():
                 self._is_asked = True
                 try:
                     self._answer(netobtain(module.status))
                 except RuntimeError:  # it is not activated; after a reload it is another one
                     self._answer(None)
-                    module = connection.root.get_module_instance(module.module_name)
+                    module = self._find(connection)
                 self._wake.wait()
                 self._wake.clear()
         finally:
             connection.close()
+        self._answer(None)
+        if is_other:
+            self._closing.wait()
+
+    def _connect(self) -> rpyc.Connection:
+        url, certfile, keyfile = self._address
+        parsed = urlparse(url)
+        if certfile is not None and keyfile is not None:
+            return rpyc.ssl_connect(
+                parsed.hostname,
+                parsed.port,
+                config=_PROTOCOL,
+                certfile=certfile,
+                keyfile=keyfile,
+            )
+        return rpyc.connect(parsed.hostname, parsed.port, config=_PROTOCOL)
+
+    def _find(self, connection: rpyc.Connection) -> Any:
+        """Return the module, None if it is not loaded there: to ask for it would log an error."""
+        name = urlparse(self._address[0]).path.strip('/')
+        if name not in netobtain(connection.root.get_loaded_module_names()):
+            return None
+        return connection.root.get_module_instance(name)
 
     def _answer(self, status: StreamStatus | None) -> None:
         now = time.perf_counter()
