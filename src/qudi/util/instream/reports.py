@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -82,8 +81,10 @@ class StreamReports(QtCore.QObject):
             f'{status.samples_read} read, {status.samples_unread} are unread, '
             f'{status.samples_lost} lost.)'
         )
-        # Of a fault, the distributor has warned for all buffers at once
-        _log.log(logging.WARNING if status.state == 'overflow' else logging.INFO, text)
+        if status.state == 'overflow':
+            _log.warning(text)
+        else:  # of a fault, the distributor has warned for all buffers at once
+            _log.info(text)
         with self._lock:
             self._untold_end = status.state
             self._untold_lost += consumer.take_lost()
