@@ -141,9 +141,9 @@ def home(tmp_path, monkeypatch):
     return path
 
 
-@pytest.fixture(scope='session', autouse=True)
+@pytest.fixture(autouse=True)
 def _coverage_of_qt_threads():
-    trace_qt_threads()
+    trace_qt_threads()  # before each test, since one may have reloaded a module
 
 
 @pytest.fixture(scope='session', autouse=True)

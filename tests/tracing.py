@@ -1,20 +1,30 @@
 """Lets a tool that traces Python's threads, as coverage does, see what runs in Qt's threads."""
 
+import importlib
 import sys
 import threading
 from collections import deque
 from contextlib import suppress
 from functools import wraps
 
-from qudi.logic.instream_monitor_logic import InStreamMonitorLogic
-from qudi.util.instream.poller import _PollTimer
-
 __all__ = ['trace_qt_threads']
 
+# By module and class, with the number of arguments
 _SLOTS = {
-    _PollTimer: {'_set_pace': 3, '_schedule': 1, '_tick': 1, '_quit': 1},
-    InStreamMonitorLogic: {'on_activate': 1, 'on_deactivate': 1, '_look': 1, '_take': 2},
+    ('qudi.util.instream.poller', '_PollTimer'): {
+        '_set_pace': 3,
+        '_schedule': 1,
+        '_tick': 1,
+        '_quit': 1,
+    },
+    ('qudi.logic.instream_monitor_logic', 'InStreamMonitorLogic'): {
+        'on_activate': 1,
+        'on_deactivate': 1,
+        '_look': 1,
+        '_take': 2,
+    },
 }
+_tracers: deque = deque()  # used before, and free now
 
 
 def trace_qt_threads():
@@ -25,32 +35,34 @@ def trace_qt_threads():
     """
     if not threading.gettrace():
         return
-    tracers = deque()  # used before, and free now
+    for (module, name), slots in _SLOTS.items():
+        owner = getattr(importlib.import_module(module), name)
+        for slot, count in slots.items():
+            if not hasattr(getattr(owner, slot), '__wrapped__'):
+                _trace(owner, slot, count)
 
-    def call(slot, *arguments):
-        if sys.gettrace():  # called by another slot, or in a thread of Python
-            slot(*arguments)
-            return
-        tracer = threading.gettrace()
-        with suppress(IndexError):
-            tracer = tracers.pop()
-        sys.settrace(tracer)
-        try:
-            slot(*arguments)
-        finally:
-            tracers.append(sys.gettrace())
-            sys.settrace(None)
 
-    def trace(owner, name, count):
-        slot = getattr(owner, name)
-        # Under its name and with its number of arguments, by which PySide2 calls it
-        traced = {
-            1: lambda self: call(slot, self),
-            2: lambda self, first: call(slot, self, first),
-            3: lambda self, first, second: call(slot, self, first, second),
-        }[count]
-        setattr(owner, name, wraps(slot)(traced))
+def _trace(owner, name, count):
+    slot = getattr(owner, name)
+    # Under its name and with its number of arguments, by which PySide2 calls it
+    traced = {
+        1: lambda self: _call(slot, self),
+        2: lambda self, first: _call(slot, self, first),
+        3: lambda self, first, second: _call(slot, self, first, second),
+    }[count]
+    setattr(owner, name, wraps(slot)(traced))
 
-    for owner, slots in _SLOTS.items():
-        for name, count in slots.items():
-            trace(owner, name, count)
+
+def _call(slot, *arguments):
+    if sys.gettrace():  # called by another slot, or in a thread of Python
+        slot(*arguments)
+        return
+    tracer = threading.gettrace()
+    with suppress(IndexError):
+        tracer = _tracers.pop()
+    sys.settrace(tracer)
+    try:
+        slot(*arguments)
+    finally:
+        _tracers.append(sys.gettrace())
+        sys.settrace(None)

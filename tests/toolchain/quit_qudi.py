@@ -63,6 +63,10 @@ except SystemExit as leave:
 gc.collect()
 things = [thing for thing in gc.get_objects() if issubclass(type(thing), QtCore.QThread)]
 main = QtCore.QThread.currentThread()
+if 'hanging' in words:  # a call that came back with the end of the device ends its thread now
+    for thread in things:
+        if thread is not main:
+            thread.wait(3000)
 print('running threads:', [t.objectName() for t in things if t is not main and t.isRunning()])
 for thread in threading.enumerate():
     if thread is not threading.current_thread() and not thread.daemon:

@@ -372,7 +372,8 @@ class _Line:
     def cut(self):
         """End all connections but the first."""
         for end in self._sockets[2:]:
-            end.close()
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def close(self):
         self.works.set()
