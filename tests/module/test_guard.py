@@ -53,6 +53,19 @@ def test_the_device_is_free_again_after_a_fault(bench, fault, wait_until):
     bench.device.stop_stream()
 
 
+def test_a_second_start_is_refused_whoever_streams(bench):
+    """A buffer of another process, for example, as long as a buffer of this one is activated."""
+    buffer, device = bench.buffer('buffer1'), bench.device
+    configure(buffer)
+    device.start_stream()
+    with pytest.raises(RuntimeError, match='once more: somebody streams from it already'):
+        device.start_stream()
+    assert (device.starts, device.stops) == (1, 0)
+    device.stop_stream()
+    buffer.start_stream()
+    buffer.stop_stream()
+
+
 def test_nothing_is_left_on_the_device_and_it_can_be_collected(bench, dies):
     buffers = bench.buffers(2)
     buffers[0].start_stream()

@@ -35,7 +35,7 @@ class StartGuard:
     """Stands in for `start_stream` of one module, for all but those who claim the module.
 
     Most devices only log a warning when they are started a second time, and two readers would each
-    get a part of the stream. While nobody has claimed the module, others start it as ever.
+    get a part of the stream. While the module is idle, others start it as ever.
 
     Parameters
     ----------
@@ -102,6 +102,11 @@ class StartGuard:
                     f'{who_connects_to_what(self._name)}'
                 )
             module = self._module()
-            was_idle = module.module_state() != 'locked'
+            if module.module_state() == 'locked':
+                raise _refusal(
+                    f'"{self._name}" cannot be started once more: somebody streams from it '
+                    f'already, perhaps in another process, and a second reader would take a part '
+                    f'of the samples away. {who_connects_to_what(self._name)}'
+                )
             self._function(module)
-            self.is_of_others = self.is_of_others or was_idle
+            self.is_of_others = True
