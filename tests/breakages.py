@@ -344,7 +344,7 @@ BREAKAGES = [
         DISTRIBUTOR,
         '                if not self._hardware.is_running:',
         '                if False:',
-        'module/test_faults.py::test_a_stop_with_a_complaint_is_a_stop',
+        'module/test_remote_device.py::test_a_stop_with_a_complaint_of_a_remote_device_is_a_stop',
     ),
     Breakage(
         'told rates are looked through while others are added',

@@ -125,6 +125,21 @@ def test_a_refused_start_in_a_client_leaves_the_stream_of_the_server_alone(
     assert far.status('far').state == 'idle'
 
 
+def test_a_stop_with_a_complaint_of_a_remote_device_is_a_stop(bench, far_buffer):
+    """So what runs afterwards is somebody else's. No guard of this process sees that."""
+    far, device = far_buffer(bench.device), bench.device
+    far.start('far')
+    device.faults.add('raise after stop')
+    with pytest.raises(OSError, match='with a complaint'):
+        far.stop('far')
+    device.faults.clear()
+    device.start_stream()
+    with pytest.raises(RuntimeError, match='is running already, and not for a buffer'):
+        far.start('far')
+    assert (device.starts, device.stops) == (2, 1), 'the stream of somebody else was stopped'
+    device.stop_stream()
+
+
 def test_a_client_that_configures_the_device_during_a_start_is_found_out(
     bench, served, background, wait_until
 ):
