@@ -12,8 +12,11 @@ from concurrent.futures import Future, wait
 
 import pytest
 
+import lean_imports  # noqa: F401
+
 os.environ.setdefault('QT_QPA_PLATFORM', 'offscreen')
 
+# isort: split
 from qudi.core.modulemanager import ModuleManager
 from qudi.core.threadmanager import ThreadManager
 from qudi.hardware.instream_simulator import InStreamSimulator

@@ -16,6 +16,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import lean_imports  # noqa: F401
+
+# isort: split
 import numpy as np
 from qudi.core.application import Qudi
 from qudi.hardware.instream_simulator import foretold_samples

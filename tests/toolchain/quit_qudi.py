@@ -7,6 +7,9 @@ import gc
 import sys
 import threading
 
+import lean_imports  # noqa: F401
+
+# isort: split
 from qudi.core.application import Qudi
 
 # isort: split
