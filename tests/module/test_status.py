@@ -3,10 +3,12 @@
 import logging
 import math
 import pickle
+import re
 import threading
 import time
 from dataclasses import FrozenInstanceError, astuple, fields
 
+import numpy as np
 import pytest
 from qudi.interface.data_instream_interface import StreamingMode
 
@@ -203,7 +205,7 @@ def test_each_end_is_told_once_with_its_cause(bench, ends, wait_until):
     strict.start_stream()
     other.start_stream()
     bench.produce(60)
-    assert causes(told['buffer2']) == ['overflow']
+    wait_until(lambda: causes(told['buffer2']) == ['overflow'], 'the overflow was told')
     assert causes(told['buffer3']) == []
     bench.device.faults.add('raise in read')
     bench.device.produce(10)
@@ -235,10 +237,9 @@ def test_quick_restarts_are_told_once_a_second_and_the_last_one_always(bench, en
         buffer.stop_stream()
     buffer.start_stream()
     bench.produce(60)
-    assert causes(told) == ['stopped']
-    wait_until(lambda: len(told) == 2, 'the last end is told')
-    assert causes(told) == ['stopped', 'overflow']
-    assert told[1][0] - told[0][0] >= 1.0
+    wait_until(lambda: causes(told)[-1] == 'overflow', 'the last end is told')
+    assert causes(told)[0] == 'stopped'
+    assert np.diff([at for at, _ in told]).min() >= 1.0
 
 
 def test_a_slot_may_start_the_stream_again_and_ask_whatever_it_likes(bench, wait_until, background):
@@ -258,7 +259,7 @@ def test_a_slot_may_start_the_stream_again_and_ask_whatever_it_likes(bench, wait
     wait_until(lambda: looks, 'the slot was called, by the thread that polls')
     assert looks == [('overflow', 'idle', ())]
     wait_until(lambda: first.status.state == 'running', 'the stream was started in the slot')
-    assert first.module_state() == 'locked'
+    wait_until(lambda: first.module_state() == 'locked', 'and the state shows it')
     first.sigStreamEnded.disconnect(again)
     first.stop_stream()
     second.stop_stream()
@@ -272,11 +273,12 @@ def test_all_that_is_lost_is_told_once_a_second(bench, wait_until):
     buffer.start_stream()
     for _ in range(10):
         bench.produce(60)
+    lost_at = time.perf_counter()
     # The last loss, just before silence, is told as well
     wait_until(lambda: sum(count for _, count in told) == 550, 'all were told')
-    assert len(told) == 2, told
     assert told[0][1] == 10
-    assert 1.0 <= told[1][0] - told[0][0] < 5.0, 'too soon, or together with the next log line'
+    assert np.diff([at for at, _ in told]).min() >= 1.0, 'too soon'
+    assert told[-1][0] - lost_at < 5.0, 'together with the next log line'
     buffer.stop_stream()
 
 
@@ -326,7 +328,7 @@ def test_an_end_is_logged_once_as_a_warning_only_if_something_is_wrong(bench, lo
     bench.device.faults.add('raise in read')
     bench.device.produce(10)
     wait_until(lambda: broken.status.state == 'fault', 'the fault was noticed')
-    wait_until(lambda: logged('All streams of'), 'the fault was logged')
+    wait_until(lambda: len(logged('simulator lost its cable')) == 2, 'the fault was logged')
     assert [(level, 'it was stopped' in text) for level, text in logged('of "buffer1" has')] == [
         ('INFO', True)
     ]
@@ -351,14 +353,19 @@ def test_losses_are_logged_with_a_cure_but_not_all_the_time(bench, logged, monke
     buffer = bench.buffer('buffer1', allow_overwrite=True)
     configure(buffer, size=50)
     buffer.start_stream()
+    began = time.perf_counter()
     for _ in range(10):
         bench.produce(60)
-    [(level, text)] = logged('"buffer1" has lost')
+    level, text = logged('"buffer1" has lost')[0]
     assert level == 'WARNING'
     assert '"buffer1" has lost 10 samples per channel' in text
     assert 'Read faster' in text
     assert 'larger channel_buffer_size' in text
     assert 'allow_overwrite' in text
-    wait_until(lambda: len(logged('"buffer1" has lost')) == 2, 'the rest is logged later')
-    assert '"buffer1" has lost 540 samples' in logged('"buffer1" has lost')[1][1]
+
+    def counts():
+        return [int(re.search(r'has lost (\d+)', text)[1]) for _, text in logged('has lost')]
+
+    wait_until(lambda: sum(counts()) == 550, 'the rest is logged later')
+    assert len(counts()) <= 1 + (time.perf_counter() - began) / 1.5, 'it is logged all the time'
     buffer.stop_stream()

@@ -8,6 +8,7 @@ input.
 """
 
 import argparse
+import faulthandler
 import json
 import os
 import sys
@@ -31,6 +32,7 @@ from qtpy import QtCore, QtWidgets
 from qudi.util.instream.secured import accept_only
 from tracing import trace_qt_threads
 
+faulthandler.enable()
 trace_qt_threads()
 # What qudi and others print must not come in between
 answers = os.fdopen(os.dup(1), 'w', encoding='utf-8')
@@ -96,7 +98,9 @@ class Record:
 
 
 def module(name):
-    return qudi.module_manager[name].instance
+    # Not its `instance`: that waits as long as the main thread waits for a remote module, which
+    # rpyc 5 may keep waiting until the next answer comes for another thread
+    return qudi.module_manager[name]._instance
 
 
 def managed(name):

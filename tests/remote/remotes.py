@@ -173,11 +173,21 @@ class QudiProcess:
             )
             if self._answers is None:
                 raise AssertionError(f'{self.directory.name} has ended:\n{self.text}')
-            assert came, f'{self.directory.name} has not answered for {timeout:g} s\n{self.text}'
+            if not came:
+                self._print_stacks()
+                raise AssertionError(
+                    f'{self.directory.name} has not answered for {timeout:g} s\n{self.text}'
+                )
             reply = self._answers.pop(number)
         if 'error' in reply:
             raise RemoteError(reply['error'])
         return reply['value']
+
+    def _print_stacks(self):
+        """End it with the stacks of all its threads, where the system can."""
+        with suppress(ValueError, subprocess.TimeoutExpired):
+            self._process.send_signal(signal.SIGABRT)
+            self._process.wait(20)
 
     def console(self):
         """Connect to it as qudi's console does."""

@@ -81,7 +81,8 @@ def test_rows_come_and_go_with_the_buffers(bench, open_monitor, wait_until):
     assert qudi['buffer1'] is not first
     qudi['buffer1'].start_stream()
     wait_until(
-        lambda: cells(monitor)['buffer1']['state'] == 'streaming', 'the reloaded one is shown'
+        lambda: cells(monitor).get('buffer1', {}).get('state') == 'streaming',
+        'the reloaded one is shown',
     )
     for name in ('buffer1', 'buffer2'):
         qudi.deactivate(name)
