@@ -195,7 +195,10 @@ def soak(seconds: float) -> bool:
     for habit in habits:
         habit.start()
     memory, threads = [], []
+    looked_at, longest_pause = began, 0.0
     while (elapsed := time.perf_counter() - began) < seconds:
+        longest_pause = max(longest_pause, began + elapsed - looked_at)
+        looked_at = began + elapsed
         application.processEvents()
         time.sleep(0.05)
         if elapsed > len(memory) * max(1, seconds / 30):
@@ -241,7 +244,8 @@ def soak(seconds: float) -> bool:
     print(
         f'Memory after each tenth of the time: {", ".join(f"{size:.1f}" for size in tenths)}, '
         f'{memory[-1]:.1f} MiB; {min(threads)} to {max(threads)} threads; '
-        f'{100 * cpu / seconds:.1f} % of one core.'
+        f'{100 * cpu / seconds:.1f} % of one core. The main thread, which looks 20 times a second, '
+        f'was kept from it for {longest_pause:.2f} s at most.'
     )
     for name, problem in problems:
         print(f'PROBLEM in {name}: {problem!r}')
