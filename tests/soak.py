@@ -204,7 +204,8 @@ def soak(seconds: float) -> bool:
         if elapsed > len(memory) * max(1, seconds / 30):
             memory.append(process.memory_info().rss / 2**20)
             threads.append(process.num_threads())
-            device.polls.clear()  # its own record, for other tests
+            device.polls.clear()  # its own records, for other tests
+            device.read_sizes.clear()
     taken, starts = device.taken, device.starts
     for habit in habits:
         habit.stop()
