@@ -195,10 +195,10 @@ def soak(seconds: float) -> bool:
     for habit in habits:
         habit.start()
     memory, threads = [], []
-    looked_at, longest_pause = began, 0.0
+    last_look = longest_pause = 0.0
     while (elapsed := time.perf_counter() - began) < seconds:
-        longest_pause = max(longest_pause, began + elapsed - looked_at)
-        looked_at = began + elapsed
+        longest_pause = max(longest_pause, elapsed - last_look)
+        last_look = elapsed
         application.processEvents()
         time.sleep(0.05)
         if elapsed > len(memory) * max(1, seconds / 30):

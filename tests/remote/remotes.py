@@ -173,12 +173,12 @@ class QudiProcess:
             )
             if self._answers is None:
                 raise AssertionError(f'{self.directory.name} has ended:\n{self.text}')
-            if not came:
-                self._print_stacks()
-                raise AssertionError(
-                    f'{self.directory.name} has not answered for {timeout:g} s\n{self.text}'
-                )
-            reply = self._answers.pop(number)
+            reply = self._answers.pop(number) if came else None
+        if reply is None:
+            self._print_stacks()
+            raise AssertionError(
+                f'{self.directory.name} has not answered for {timeout:g} s\n{self.text}'
+            )
         if 'error' in reply:
             raise RemoteError(reply['error'])
         return reply['value']
