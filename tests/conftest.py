@@ -25,7 +25,7 @@ from qudi.hardware.instream_simulator import InStreamSimulator
 from qtpy import QtCore
 
 from bench import Bench
-from qudi.util.instream import distributor, registry
+from qudi.util.instream.device import jobs, registry, streams
 from tracing import trace_qt_threads
 
 faulthandler.enable()
@@ -161,7 +161,7 @@ def nothing_left_behind():
     """Fail a test that leaves a thread, a registry entry or a running device."""
     yield
     gc.collect()
-    entries = [entry.streamer_name for entry in registry._distributors.values()]
+    entries = [entry.distributor.streamer_name for entry in registry._entries.values()]
     threads = [thread.objectName() for thread in running_threads()]
     assert not entries, f'Left in the registry: {entries}'
     assert not threads, f'Threads left running: {threads}'
@@ -218,7 +218,7 @@ def make_bench(qudi, wait_until, monkeypatch):
     def make(**options):
         if not options.get('clocked'):
             # Nobody can foresee when such a device has its samples
-            monkeypatch.setattr(distributor, '_LONGEST_REST', 0.0)
+            monkeypatch.setattr(streams, '_LONGEST_REST', 0.0)
         return Bench(qudi, wait_until, **options)
 
     return make
@@ -253,6 +253,18 @@ def background():
     if hanging:
         faulthandler.dump_traceback(all_threads=True)
     assert not hanging, f'{len(hanging)} calls in other threads hang'
+
+
+@pytest.fixture
+def set_patience(monkeypatch):
+    """Shorten the time after which a call of a device counts as hanging."""
+
+    def set_it(seconds):
+        monkeypatch.setattr(jobs, '_PATIENCE', seconds)
+        for one in registry.distributors():
+            one._thread._jobs._patience = seconds  # of a stream that runs already
+
+    return set_it
 
 
 @pytest.fixture

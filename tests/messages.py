@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GAP = '\N{HORIZONTAL ELLIPSIS}'
 
 # Calls whose argument is a text for the user, beside what is raised: by name of the function
-_TELLING = ('warning', 'error', 'exception', 'critical', '_finish', 'end', 'stop_stream')
+_TELLING = ('warning', 'error', 'exception', 'critical', 'warn', '_finish', 'end', 'end_stream')
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,19 @@ def _told_in(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple
 
 
 def _tells(call: ast.Call, function: ast.AST) -> bool:
-    if isinstance(call.func, ast.Subscript):  # one of several types of exceptions
-        return getattr(call.func.value, 'id', '') == '_EXCEPTIONS'
-    name = getattr(call.func, 'attr', getattr(call.func, 'id', ''))
+    name = _name(call.func)
+    if name == 'partial' and call.args:  # it tells later
+        name = _name(call.args[0])
     if name == 'print':
         return any(keyword.arg == 'file' for keyword in call.keywords)
+    if name.endswith('_error'):  # it makes a text from its arguments, which is found there
+        return False
     is_raised = any(isinstance(node, ast.Raise) and node.exc is call for node in ast.walk(function))
     return name in _TELLING or is_raised or name.endswith(('Error', 'Exception'))
+
+
+def _name(function: ast.expr) -> str:
+    return getattr(function, 'attr', getattr(function, 'id', ''))
 
 
 def _template(node: ast.expr) -> str:

@@ -1,10 +1,10 @@
-"""Stream for a long time with consumers of different habits, check every sample, and report.
+"""Stream for a long time to programs of different habits, check every sample, and report.
 
     python tests/soak.py --minutes 30
 
 The device is the simulated one, in real time, on qudi's real module manager. The exit code is 0
-only if each consumer got what it must get: strict ones every sample in order, overwriting ones
-everything that they are not told to have lost.
+only if each program got what it must get: of strict buffers every sample in order, of overwriting
+ones everything that they do not count as lost.
 """
 
 from __future__ import annotations
@@ -138,7 +138,10 @@ def frames(habit: Habit) -> None:
 
 
 def points(habit: Habit) -> None:
-    """Waits for single samples, too slowly to get them all."""
+    """Waits for single samples, too slowly to get them all.
+
+    With `read_data(1)`: `read_single_point` is a look at the newest sample and takes none.
+    """
     habit.take(1)
     habit.pause(0.001)
 
@@ -226,7 +229,7 @@ def soak(seconds: float) -> bool:
         f'channels in {seconds:g} s, {starts} start of the device.'
     )
     row = '| {:<9} | {:>7} | {:>11} | {:>11} | {:>9} | {:>11} | {:>13} |'.format
-    print(row('consumer', 'streams', 'in', 'out', 'unread', 'lost', 'worst latency'))
+    print(row('program', 'streams', 'in', 'out', 'unread', 'lost', 'worst latency'))
     print(row(*['---'] * 7))
     for habit in habits:
         latency = f'{1e3 * habit.worst_latency:.1f} ms' if habit.worst_latency else ''

@@ -11,11 +11,11 @@ __all__ = ['trace_qt_threads']
 
 # By module and class, with the number of arguments
 _SLOTS = {
-    ('qudi.util.instream.poller', '_PollTimer'): {
-        '_set_pace': 3,
-        '_schedule': 1,
+    ('qudi.util.instream.device.thread', '_Worker'): {
+        '_work': 1,
         '_tick': 1,
-        '_quit': 1,
+        '_schedule': 1,
+        'quit': 1,
     },
     ('qudi.logic.instream_monitor_logic', 'InStreamMonitorLogic'): {
         'on_activate': 1,

@@ -1,8 +1,12 @@
 """Buffers on qudi's own InStreamDummy: all timings, float and integer, finite and endless."""
 
+import time
+
 import numpy as np
 import pytest
 from qudi.interface.data_instream_interface import SampleTiming, StreamingMode
+
+from qudi.util.instream.device import registry
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def test_both_buffers_deliver_the_same_stream(make_buffers, timing, dtype):
             stamps = np.concatenate([part[1] for part in parts])
             assert (np.diff(stamps) >= 0).all()
             assert 0 <= stamps[0] < stamps[-1] < 10
-            records[-1].append(stamps)
+            records[-1].append(stamps + buffer.status.timestamp_offset)
     for buffer in buffers:
         buffer.stop_stream()
     first, second = records
@@ -46,7 +50,7 @@ def test_both_buffers_deliver_the_same_stream(make_buffers, timing, dtype):
     offset = shared[0]
     assert offset < 500
     for one, other in zip(first, second, strict=True):
-        assert (one[offset:] == other[: len(other) - offset]).all()
+        assert np.allclose(one[offset:], other[: len(other) - offset], rtol=0, atol=1e-9)
 
 
 def test_channels_are_named_by_what_is_in_them(make_buffers):
@@ -93,10 +97,24 @@ def test_buffers_started_one_after_the_other_share_a_fast_finite_acquisition(mak
 def test_an_overflow_in_the_dummy_itself_is_a_fault_of_the_hardware(make_buffers, wait_until):
     buffer, other = make_buffers('CONSTANT')
     for one in (buffer, other):
-        one.configure(['APD'], StreamingMode.CONTINUOUS, 128, 1_000_000)
+        one.configure(['APD'], StreamingMode.CONTINUOUS, 100_000, 1_000_000)
     buffer.start_stream()
+    (distributor,) = registry.distributors()
+    distributor._thread.run(lambda: time.sleep(0.3), 'The test')  # no poll meanwhile
     wait_until(lambda: buffer.module_state() == 'idle', 'the fault was noticed')
     with pytest.raises(RuntimeError, match='OverflowError: Sample buffer has overflown') as caught:
-        buffer.read_data(128 + 1)
+        buffer.read_data(100_000)
     assert isinstance(caught.value.__cause__, OverflowError)
     assert other.module_state() == 'idle'
+
+
+def test_a_buffer_smaller_than_a_poll_streams_as_the_dummy_does_directly(make_buffers, qudi):
+    buffer, _ = make_buffers('CONSTANT')
+    buffer.configure(['APD'], StreamingMode.CONTINUOUS, 128, 10_000)
+    buffer.start_stream()
+    counts = [len(buffer.read_data(64)[0]) for _ in range(157)]  # one second
+    assert sum(counts) == 157 * 64
+    assert qudi['streamer'].channel_buffer_size >= 3 * 10_000 / 200, 'no room for three polls'
+    assert buffer.channel_buffer_size == 128
+    assert buffer.status.ring_size == 3 * 10_000 / 200, 'the ring holds less than three polls bring'
+    buffer.stop_stream()

@@ -82,7 +82,7 @@ def make_consumers(request, background):
         'stopped by somebody else',
     ],
 )
-def test_a_fault_of_the_device_reaches_every_consumer(bench, make_consumers, wait_until, fault):
+def test_a_fault_of_the_device_reaches_every_stream(bench, make_consumers, wait_until, fault):
     consumers = make_consumers(bench)
     if fault == 'stopped by somebody else':
         bench.device.stop_stream()

@@ -7,7 +7,7 @@ import pytest
 
 from bench import configure
 
-REFUSED = '"streamer" cannot be started once more: buffers of its qudi stream from it'
+REFUSED = '"streamer" cannot be started a second time: buffers of its qudi stream from it'
 
 
 def test_a_second_start_of_the_device_is_refused_while_buffers_stream(bench):
@@ -58,7 +58,7 @@ def test_a_second_start_is_refused_whoever_streams(bench):
     buffer, device = bench.buffer('buffer1'), bench.device
     configure(buffer)
     device.start_stream()
-    with pytest.raises(RuntimeError, match='once more: somebody streams from it already'):
+    with pytest.raises(RuntimeError, match='second time: a program streams from it already'):
         device.start_stream()
     assert (device.starts, device.stops) == (1, 0)
     device.stop_stream()
@@ -89,18 +89,20 @@ def test_whoever_starts_the_device_first_gets_it(bench, background):
     start = background(device.start_stream)
     while not device.blocked:
         threading.Event().wait(0.01)
-    with pytest.raises(RuntimeError, match='is being started by somebody else at this moment'):
+    with pytest.raises(RuntimeError, match='is being started by another program at this moment'):
         buffer.start_stream()
     device.released.set()
     start.result(10)
-    with pytest.raises(RuntimeError, match='"buffer1" cannot start: "streamer" is running already'):
+    with pytest.raises(
+        RuntimeError, match='"buffer1" cannot start: "streamer" was already started'
+    ):
         buffer.start_stream()
     device.stop_stream()
     device.released.clear()
     start = background(buffer.start_stream)
     while not device.blocked:
         threading.Event().wait(0.01)
-    with pytest.raises(RuntimeError, match='is being started by somebody else at this moment'):
+    with pytest.raises(RuntimeError, match='is being started by another program at this moment'):
         device.start_stream()
     device.released.set()
     start.result(10)
@@ -128,7 +130,7 @@ def test_a_stream_of_somebody_else_is_not_stopped_after_a_failed_stop(bench, uns
     device.start_stream()
     stops = device.stops
     if then == 'start':
-        with pytest.raises(RuntimeError, match='is running already, and not for a buffer'):
+        with pytest.raises(RuntimeError, match='was already started by another program'):
             unstopped.start_stream()
     elif then == 'stop':
         unstopped.stop_stream()

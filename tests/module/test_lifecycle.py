@@ -18,7 +18,7 @@ from qtpy import QtCore
 
 from bench import configure
 from conftest import running_threads
-from qudi.util.instream import registry, reports
+from qudi.util.instream.device import registry, reports
 
 OUR_FILES = [
     tracemalloc.Filter(True, f'*/{part}.py')
@@ -41,6 +41,9 @@ def test_buffers_that_are_activated_at_once_share_one_distributor(bench, backgro
 
     class Streamer:
         module_uuid, module_name = bench.device.module_uuid, 'streamer'
+
+        def __getattr__(self, name):
+            return getattr(bench.device, name)
 
         @property
         def constraints(self):
@@ -107,7 +110,7 @@ def test_a_call_that_was_late_for_a_deactivation_says_so(bench):
     first, _ = bench.buffers(2)
     distributor = first._distributor
     bench.qudi.deactivate('buffer1')
-    for call in (distributor.consumer, distributor.start, distributor.settings):
+    for call in (distributor.stream, distributor.start, distributor.settings):
         with pytest.raises(RuntimeError, match='"buffer1" is not activated, activate it in qudi'):
             call('buffer1')
 
@@ -166,7 +169,7 @@ def test_200_cycles_leave_no_threads_no_objects_and_no_memory(bench, dies, monke
         for _ in range(count):
             for name in ('buffer1', 'buffer2'):
                 bench.qudi.activate(name).start_stream()
-            consumer = weakref.ref(bench.qudi['buffer1']._consumer)
+            consumer = weakref.ref(bench.qudi['buffer1']._reader._stream)
             bench.produce(5)
             for name in ('buffer1', 'buffer2'):
                 bench.assert_delivers(bench.qudi[name], 0, 5)
@@ -230,35 +233,40 @@ def test_a_start_that_races_with_a_deactivation_leaves_nothing_running(bench, ba
 
 
 def test_a_buffer_deactivated_during_a_slow_start_does_not_stream(
-    bench, background, monkeypatch, wait_until
+    bench, background, set_patience, wait_until
 ):
     (buffer,) = bench.buffers(1)
     bench.device.faults.add('start slowly')
+    set_patience(0.3)
     future = background(buffer.start_stream)
     wait_until(lambda: bench.device.blocked, 'the device is about to start')
-    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
     bench.qudi.deactivate('buffer1')
     assert buffer.module_state() == 'deactivated'
+    assert isinstance(future.exception(10), RuntimeError)
     bench.device.released.set()
-    future.result(10)
+    wait_until(lambda: not running_threads(), 'the device was left')
     assert bench.device.module_state() == 'idle'
+    assert bench.device.stops == bench.device.starts == 1
     assert buffer.module_state() == 'deactivated'
 
 
 def test_a_buffer_reloaded_during_a_slow_start_leaves_no_ghost(
-    bench, background, monkeypatch, wait_until
+    bench, background, set_patience, wait_until
 ):
     buffer, other = bench.buffers(2)
     configure(buffer, rate=10)
     configure(other, rate=20)
     bench.device.faults.add('configure slowly')
+    set_patience(0.3)
     future = background(buffer.start_stream)
     wait_until(lambda: bench.device.blocked, 'the device takes its time')
-    monkeypatch.setattr('qudi.util.instream.distributor._PATIENCE', 0.1)
     bench.qudi.deactivate('buffer1')
-    bench.qudi.activate('buffer1')
-    bench.device.released.set()
-    future.result(10)
+    try:
+        bench.qudi.activate('buffer1')
+        assert isinstance(future.exception(10), RuntimeError)
+    finally:
+        bench.device.released.set()
+    bench.let_poll_finish()
     (distributor,) = registry.distributors()
     assert distributor.active_names == [], 'a stream that nobody can stop'
     assert bench.device.module_state() == bench.qudi['buffer1'].module_state() == 'idle'
@@ -298,7 +306,7 @@ def test_nobody_changes_the_state_while_qudi_deactivates(bench, background, wait
     other.start_stream()
     configure(buffer, size=10)
     buffer.start_stream()
-    distributor._members['buffer1'].tell_changed = lambda: None
+    buffer._reports._follow_state = lambda: None
     bench.device.produce(20)  # overflows
     wait_until(lambda: 'buffer1' not in distributor.active_names, 'the buffer is inactive')
     deactivate, states = buffer._deactivate_in_qudi, []
@@ -315,12 +323,14 @@ def test_nobody_changes_the_state_while_qudi_deactivates(bench, background, wait
     other.stop_stream()
 
 
-def test_a_removed_buffer_and_its_poller_are_freed_at_once(bench):
+def test_a_removed_buffer_and_its_threads_are_freed_at_once(bench):
     buffer = bench.buffer('buffer')
     (distributor,) = registry.distributors()
     buffer.start_stream()
     bench.produce(5)
-    mortals = [weakref.ref(thing) for thing in (buffer, distributor, distributor._poller)]
+    things = (buffer, buffer._reports, distributor, distributor._thread)
+    mortals = [weakref.ref(thing) for thing in things]
+    del things
     del buffer, distributor
     gc.collect()
     gc.disable()
@@ -369,7 +379,7 @@ def test_a_poll_does_its_work_when_qudi_has_gone(bench, monkeypatch, wait_until)
         raise RuntimeError('qudi has gone')
 
     monkeypatch.setattr(type(buffer), '_qudi_main', property(gone))
-    monkeypatch.setattr('qudi.util.instream.distributor._WAIT_WHILE_QUITTING', 0.0)
+    monkeypatch.setattr('qudi.util.instream.device.polls._WAIT_WHILE_QUITTING', 0.0)
     bench.device.produce(20)  # overflows
     wait_until(lambda: bench.device.module_state() == 'idle', 'the poll stopped the device')
     monkeypatch.undo()
@@ -386,7 +396,7 @@ def test_a_stop_during_a_slow_start_is_obeyed(bench, background, wait_until, slo
     wait_until(lambda: bench.device.blocked, 'the device takes its time')
     (distributor,) = registry.distributors()
     stop = background(buffer.stop_stream)
-    wait_until(lambda: not distributor._members['buffer1'].is_wanted, 'the stop was called')
+    wait_until(lambda: distributor._thread._jobs._jobs, 'the stop was called')
     bench.device.released.set()
     start.result(10)
     stop.result(10)
@@ -412,8 +422,7 @@ def test_buffers_come_and_go_while_another_one_starts_and_stops(bench, backgroun
 
 
 @pytest.mark.parametrize('others', [0, 1])
-def test_a_slot_may_start_a_buffer_again_that_is_being_started(bench, others):
-    # Polled so seldom that the slot runs in this thread. In the poller's, it would race the stop.
+def test_a_slot_may_start_a_buffer_again_that_is_being_stopped(bench, others, wait_until):
     buffer, other = bench.buffers(2, max_poll_rate=5)
     if others:
         other.start_stream()
@@ -429,8 +438,8 @@ def test_a_slot_may_start_a_buffer_again_that_is_being_started(bench, others):
         start_again, QtCore.Qt.ConnectionType.DirectConnection
     )
     buffer.stop_stream()
-    assert restarted
-    assert buffer.module_state() == 'locked'
+    # The slot runs in this thread, or in the one that reports
+    wait_until(lambda: restarted and buffer.module_state() == 'locked', 'the slot started it again')
     buffer.start_stream()
     bench.produce(10)
     bench.assert_delivers(buffer, 0, 10)
@@ -439,7 +448,7 @@ def test_a_slot_may_start_a_buffer_again_that_is_being_started(bench, others):
     assert bench.device.module_state() == 'idle'
 
 
-def test_a_slot_in_the_polling_thread_may_deactivate_a_buffer(bench, wait_until):
+def test_a_slot_in_another_thread_may_deactivate_a_buffer(bench, wait_until):
     buffer, other = bench.buffers(2)
     other.start_stream()
     configure(buffer, ['a'], size=10)

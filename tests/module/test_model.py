@@ -43,11 +43,15 @@ class Stream:
     unread: list = field(default_factory=list)
     read: int = 0
     state: str = 'running'
+    newest: int = None
+    was_looked_at: bool = False
+    was_read: bool = False
 
     def receive(self, samples):
         if self.state != 'running':
             return
-        if self.overwrites:
+        self.newest = samples[-1]
+        if self.overwrites or (self.was_looked_at and not self.was_read):
             self.unread = (self.unread + samples)[-self.size :]
             return
         free = self.size - len(self.unread)
@@ -124,8 +128,7 @@ class BufferMachine(RuleBasedStateMachine):
     )
     def configure(self, name, channels, size, rate):
         buffer, request = self.buffers[name], Request(tuple(channels), size, rate)
-        fits = not self.active or request.fits(self.held)
-        if not buffer.activated or buffer.active or not fits:
+        if not buffer.activated or buffer.active:
             with pytest.raises(RuntimeError):
                 configure(self.real(name), channels, size=size, rate=rate)
             return
@@ -216,6 +219,8 @@ class BufferMachine(RuleBasedStateMachine):
     @rule(name=NAMES, count=COUNTS)
     def read(self, name, count):
         stream = self.buffers[name].stream
+        if stream is not None:
+            stream.was_read = True
         if stream is None or stream.state == 'stopped':
             with pytest.raises(RuntimeError):
                 self.real(name).read_data(count)
@@ -245,12 +250,25 @@ class BufferMachine(RuleBasedStateMachine):
     @rule(name=NAMES)
     def read_what_is_there(self, name):
         stream = self.buffers[name].stream
+        if stream is not None:
+            stream.was_read = True
         has_ended = stream is not None and stream.state != 'running' and not stream.unread
         if stream is None or has_ended:
             with pytest.raises(RuntimeError if stream is None else ERRORS[stream.state]):
                 self.real(name).read_data()
         else:
             self.compare(self.real(name).read_data(), name, stream.take(1000))
+
+    @rule(name=NAMES)
+    def look_at_the_newest(self, name):
+        stream = self.buffers[name].stream
+        if stream is None or stream.state != 'running':
+            with pytest.raises(RuntimeError if stream is None else ERRORS[stream.state]):
+                self.real(name).read_single_point()
+        elif stream.newest is not None:
+            stream.was_looked_at = True
+            sample, timestamp = self.real(name).read_single_point()
+            self.compare((sample, timestamp), name, [stream.newest])
 
     def compare(self, received, name, indices):
         channels = self.real(name).active_channels
@@ -285,7 +303,11 @@ class BufferMachine(RuleBasedStateMachine):
             if not buffer.activated:
                 continue
             stream, real = buffer.stream, self.real(name)
-            assert real.available_samples == len(stream.unread if stream else [])
+            if stream and stream.state in ('overflow', 'fault') and not stream.unread:
+                with pytest.raises(ERRORS[stream.state]):
+                    _ = real.available_samples
+            else:
+                assert real.available_samples == len(stream.unread if stream else [])
             if buffer.request:
                 shown = (tuple(real.active_channels), real.channel_buffer_size, real.sample_rate)
                 assert shown == (buffer.request.channels, buffer.request.size, buffer.request.rate)

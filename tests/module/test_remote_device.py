@@ -11,13 +11,9 @@ from qudi.core.services import ModuleRpycProxy
 from qudi.interface.data_instream_interface import StreamingMode
 from rpyc.utils.server import ThreadedServer
 
-# isort: split
-from qtpy import QtCore
-
 from bench import configure
-from qudi.util.instream.distributor import StreamDistributor
-from qudi.util.instream.reports import StreamReports
-from qudi.util.instream.settings import BufferOptions, StreamSettings
+from qudi.util.instream.device import BufferReports, Member, StreamDistributor
+from qudi.util.instream.stream import BufferOptions, StreamReader, StreamSettings
 
 PROTOCOL = {  # qudi's
     'allow_all_attrs': True,
@@ -66,17 +62,18 @@ def far_buffer(served):
 
     def make(module):
         distributor = StreamDistributor(served(module))
-        reports = StreamReports('far', QtCore.QObject())
-        distributor.attach(
-            BufferOptions('far', max_poll_rate=1000), lambda: None, lambda: False, reports
-        )
-        distributors.append(distributor)
+        distributor.open()
+        reports = BufferReports('far', lambda: None, lambda _: None, lambda _: None)
+        options = BufferOptions('far', max_poll_rate=1000)
+        distributor.attach(Member(options, reports, lambda: False))
+        distributors.append((distributor, reports))
         return distributor
 
     yield make
-    for distributor in distributors:
+    for distributor, reports in distributors:
         distributor.detach('far')
         distributor.close(lambda: None)
+        reports.close()
 
 
 def test_a_finite_acquisition_of_a_remote_buffer_is_read_to_its_end(make_bench, far_buffer):
@@ -89,7 +86,7 @@ def test_a_finite_acquisition_of_a_remote_buffer_is_read_to_its_end(make_bench, 
         far.start('far')
         try:
             for _ in range(10):
-                far.consumer('far').read(10)
+                StreamReader(far.stream('far')).read(10)
         except RuntimeError as error:
             failed.append(str(error))
         far.stop('far')
@@ -117,7 +114,7 @@ def test_a_refused_start_in_a_client_leaves_the_stream_of_the_server_alone(
     assert is_at_the_door.wait(10)
     buffer.start_stream()
     go_on.set()
-    with pytest.raises(RuntimeError, match='cannot be started once more'):
+    with pytest.raises(RuntimeError, match='cannot be started a second time'):
         client.result(10)
     bench.produce(50)
     assert (device.starts, device.stops) == (1, 0), "the server's stream was stopped"
@@ -134,7 +131,7 @@ def test_a_stop_with_a_complaint_of_a_remote_device_is_a_stop(bench, far_buffer)
         far.stop('far')
     device.faults.clear()
     device.start_stream()
-    with pytest.raises(RuntimeError, match='is running already, and not for a buffer'):
+    with pytest.raises(RuntimeError, match='was already started by another program'):
         far.start('far')
     assert (device.starts, device.stops) == (2, 1), 'the stream of somebody else was stopped'
     device.stop_stream()
@@ -152,7 +149,7 @@ def test_a_client_that_configures_the_device_during_a_start_is_found_out(
     wait_until(lambda: device.blocked, 'the device is being started')
     client.configure(['c'], StreamingMode.CONTINUOUS, 500, 50.0)
     device.released.set()
-    with pytest.raises(RuntimeError, match='somebody else has configured "streamer" for other'):
+    with pytest.raises(RuntimeError, match='another program has configured "streamer" for other'):
         start.result(10)
     assert device.module_state() == buffer.module_state() == 'idle'
     device.faults.clear()

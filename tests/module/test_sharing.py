@@ -2,13 +2,14 @@
 
 import threading
 
+import numpy as np
 import pytest
 from qudi.hardware.instream_simulator import InStreamSimulator
 
 from bench import configure
 from conftest import running_threads
-from qudi.util.instream import registry
-from qudi.util.instream.consumer import StreamEnd
+from qudi.util.instream.device import registry
+from qudi.util.instream.stream import StreamEnd
 
 
 def test_every_buffer_gets_the_whole_stream_at_its_own_pace(bench):
@@ -52,23 +53,24 @@ def test_module_state_tells_whether_a_buffer_streams(bench):
     assert first.module_state() == 'idle'
 
 
-def test_module_state_is_idle_when_a_stop_returns_even_if_the_poller_was_first(bench, wait_until):
+def test_module_state_is_idle_when_a_stop_returns_even_if_the_device_was_first(bench, wait_until):
     (buffer,) = bench.buffers(1)
     (distributor,) = registry.distributors()
-    member = distributor._members['buffer1']
-    tell_changed = member.tell_changed
     told = threading.Event()
 
-    def tell_late():
-        if threading.current_thread() is not threading.main_thread():
-            told.wait(10)
-        tell_changed()
+    def follow_late():
+        told.wait(10)
+        buffer._follow_stream()
 
     buffer.start_stream()
-    member.tell_changed = tell_late
-    buffer._consumer.end(StreamEnd.STOPPED, 'it was stopped')  # as the first step of a stop does
-    wait_until(lambda: not distributor.active_names, 'the poller let go of the buffer')
-    assert buffer.module_state() == 'locked', 'the poller told it already, this proves nothing'
+    is_start_told = threading.Event()
+    buffer._reports._reports.put(is_start_told.set)
+    assert is_start_told.wait(10)
+    buffer._reports._follow_state = follow_late
+    # As the first step of a stop does
+    buffer._reader._stream.end(StreamEnd.STOPPED, 'it was stopped')
+    wait_until(lambda: not distributor.active_names, 'a poll let go of the buffer')
+    assert buffer.module_state() == 'locked', 'the buffer was told already, this proves nothing'
     buffer.stop_stream()
     state = buffer.module_state()
     told.set()
@@ -98,6 +100,26 @@ def test_a_late_buffer_does_not_get_what_waited_in_the_device(bench):
     bench.produce(50)
     bench.assert_delivers(late, 110, 50)
     bench.assert_delivers(first, 0, 160)
+    first.stop_stream()
+    late.stop_stream()
+
+
+def test_the_timestamps_of_a_late_buffer_count_from_its_own_start(make_bench, qtbot):
+    bench = make_bench(sample_timing='TIMESTAMP', clocked=True)
+    first, late = bench.buffers(2)
+    for buffer in (first, late):
+        configure(buffer, size=10_000, rate=1000.0)  # so its timestamps are in time with the clock
+    first.start_stream()
+    qtbot.wait(1000)
+    late.start_stream()
+    samples, timestamps = late.read_data(100)
+    assert abs(timestamps[0]) < 0.03
+    offset = late.status.timestamp_offset
+    assert 0.9 < offset < 2.0
+    assert first.status.timestamp_offset == 0
+    everything, own = first.read_data(int(samples[0]) // 16 + 100)
+    assert (everything[-200:] == samples).all()
+    assert np.allclose(own[-100:], timestamps + offset, rtol=0, atol=1e-9)
     first.stop_stream()
     late.stop_stream()
 
@@ -175,7 +197,7 @@ def test_the_device_is_read_from_one_thread_that_is_nobody_elses(bench, backgrou
 def test_a_device_that_runs_already_is_not_shared(bench):
     (buffer,) = bench.buffers(1)
     bench.device.start_stream()
-    with pytest.raises(RuntimeError, match=r'"buffer1" cannot start: "streamer" is running alrea'):
+    with pytest.raises(RuntimeError, match=r'"buffer1" cannot start: "streamer" was already star'):
         buffer.start_stream()
     assert bench.device.module_state() == 'locked', "somebody else's stream was stopped"
     assert buffer.module_state() == 'idle'
@@ -218,7 +240,7 @@ def test_a_buffer_can_be_connected_to_a_buffer(bench, qudi):
     upper = qudi.activate('upper')
     configure(upper, ('b', 'a'))
     upper.start_stream()
-    assert lower.active_channels == ['b', 'a']
+    assert lower.active_channels == ['a', 'b'], 'not in the order of its constraints'
     bench.produce(100)
     bench.assert_delivers(upper, 0, 100)
     upper.stop_stream()
@@ -249,13 +271,11 @@ def test_a_buffer_that_cannot_be_told_keeps_no_other_one_in_the_dark(bench, capl
     def fail():
         raise RuntimeError('Internal C++ object already deleted.')
 
-    told = buffers[0]._distributor._members['buffer1']
-    told.tell_changed, tell_changed = fail, told.tell_changed
+    buffers[0]._reports._follow_state = fail
     bench.device.faults.add('raise in read')
     bench.device.produce(10)
     wait_until(
         lambda: all(buffer.module_state() == 'idle' for buffer in buffers[1:]), 'others are told'
     )
-    wait_until(lambda: 'could not be told' in caplog.text, 'the log says so')
-    told.tell_changed = tell_changed
-    tell_changed()
+    wait_until(lambda: 'A report about "buffer1" has failed' in caplog.text, 'the log says so')
+    buffers[0]._follow_stream()

@@ -16,7 +16,7 @@ from qudi.interface.data_instream_interface import StreamingMode
 from qtpy import QtCore
 
 from bench import configure
-from qudi.util.instream import reports
+from qudi.util.instream.device import reports
 
 DIRECT = QtCore.Qt.ConnectionType.DirectConnection
 
@@ -120,7 +120,6 @@ def test_a_status_comes_at_once_while_the_device_hangs(bench, wait_until):
     bench.device.faults.add('block in read')
     bench.device.produce(10)
     wait_until(lambda: bench.device.blocked, 'the device hangs')
-    # The poller has the lock of the distributor now
     told = []
     asker = threading.Thread(target=lambda: told.append(buffer.status), daemon=True)
     asker.start()
@@ -181,15 +180,18 @@ def test_the_rate_of_polls_is_that_of_the_looks_at_the_device(bench, wait_until)
 def test_the_rate_of_polls_is_right_where_more_came_than_are_kept(bench, monkeypatch):
     buffer = bench.buffer('buffer1')
     buffer.start_stream()
-    polls = buffer._distributor._polls
+    polls = buffer._distributor._polls._polls
     now = time.perf_counter()
-    consumer = buffer._consumer
-    consumer.started_at = now - 100
+    stream = buffer._reader._stream
+    stream.started_at = now - 100
     distributor_ = buffer._distributor
-    with distributor_._lock:
+
+    def rate_of_many():
         polls.clear()
         polls.extend(now - 0.001 * n for n in reversed(range(polls.maxlen)))
-        rate = distributor_._poll_rate_of(consumer)
+        return distributor_._polls.rate_of(stream)
+
+    rate = distributor_._thread.run(rate_of_many, 'The test')  # between two polls
     assert math.isclose(rate, 1000, rel_tol=0.2)
     buffer.stop_stream()
 
@@ -300,13 +302,14 @@ def test_what_an_overflow_lost_is_told(bench, wait_until):
 # -------------------------------------------------------------------- log
 
 
-def test_a_start_tells_settings_and_company(bench, logged):
+def test_a_start_tells_settings_and_company(bench, logged, wait_until):
     first, second = bench.buffers(2)
     configure(first, size=500, rate=50)
     configure(second, ['b'], size=600, rate=50)
     first.start_stream()
     second.start_stream()
-    assert logged('streams from "streamer"') == [
+    wait_until(lambda: len(logged('streams from "streamer"')) == 2, 'both starts are told')
+    assert sorted(logged('streams from "streamer"')) == [
         (
             'INFO',
             '"buffer1" streams from "streamer": channels a, b; 50 Hz; CONTINUOUS; a ring of 500 '

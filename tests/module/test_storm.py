@@ -80,7 +80,7 @@ class Storm:
 
     def _rage(self, rng):
         last_read = dict.fromkeys(self._ledgers, 0)
-        acts = ['start', 'stop', 'configure', 'look', 'take', 'read', 'read', 'read']
+        acts = ['start', 'stop', 'configure', 'look', 'snapshot', 'take', 'read', 'read', 'read']
         while self.is_raging:
             buffer, act = rng.choice(self.buffers), rng.choice(acts)
             name = buffer.module_name
@@ -117,6 +117,11 @@ class Storm:
     @staticmethod
     def _configure(buffer, rng):
         configure(buffer, size=rng.choice([500, 5000]), rate=RATE)
+
+    @staticmethod
+    def _snapshot(buffer, _):
+        sample, _ = buffer.read_single_point()
+        assert sample[1] == sample[0] + 1, 'a mix-up'
 
     @staticmethod
     def _look(buffer, _):

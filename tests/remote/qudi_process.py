@@ -29,7 +29,7 @@ from rpyc.core import consts
 # isort: split
 from qtpy import QtCore, QtWidgets
 
-from qudi.util.instream.secured import accept_only
+from qudi.util.instream.remote.secured import accept_only
 from tracing import trace_qt_threads
 
 faulthandler.enable()

@@ -76,7 +76,7 @@ def test_a_killed_client_frees_its_buffer_and_costs_the_others_nothing(begin, se
     killed_at = time.perf_counter()
     server.wait_until("state('buffer1') == 'idle'", 'the buffer of the dead client', timeout=15)
     assert time.perf_counter() - killed_at < 15
-    assert 'has gone' in server.ask("module('buffer1').status.message")
+    assert 'has disconnected' in server.ask("module('buffer1').status.message")
     server.wait_until(f'{serving} == {before - 1}', 'the thread that served it to end')
     server.ask("module('streamer').faults.discard('stall')")
     expect_frames(10, *rest)

@@ -108,7 +108,7 @@ def test_the_command_of_the_guide_starts_such_a_server(certificates, tmp_path):
     yaml_dump(str(tmp_path / 'server.cfg'), config)
     server = subprocess.Popen(
         [
-            *(sys.executable, '-m', 'qudi.util.instream.secured', '--no-gui'),
+            *(sys.executable, '-m', 'qudi.util.instream.remote.secured', '--no-gui'),
             *('--clients', str(certificates / 'client.crt')),
             *('-c', str(tmp_path / 'server.cfg')),
         ],
@@ -143,7 +143,7 @@ def test_a_server_without_a_certificate_is_not_started(certificates, tmp_path):
     yaml_dump(str(tmp_path / 'server.cfg'), {'global': {'remote_modules_server': server}})
     result = subprocess.run(
         [
-            *(sys.executable, '-m', 'qudi.util.instream.secured', '--no-gui'),
+            *(sys.executable, '-m', 'qudi.util.instream.remote.secured', '--no-gui'),
             *('--clients', str(certificates / 'client.crt')),
             *('-c', str(tmp_path / 'server.cfg')),
         ],

@@ -14,8 +14,8 @@ import pytest
 # isort: split
 from qtpy import API_NAME, QtGui
 
-from qudi.util.instream.demo import example_config_path
-from qudi.util.instream.demo_session import compare_recordings
+from qudi.util.instream.demo.command import example_config_path
+from qudi.util.instream.demo.session import compare_recordings
 
 DEMO = [sys.executable, '-m', 'qudi.util.instream.demo']
 SOURCE = str(Path(__file__).parents[2] / 'src')
@@ -130,7 +130,7 @@ def test_closing_the_windows_ends_it(tmp_path):
     script.write_text(
         'import sys\n'
         'from pathlib import Path\n'
-        'from qudi.util.instream import demo, demo_session\n'
+        'from qudi.util.instream.demo import command as demo, session as demo_session\n'
         'from qtpy import QtCore, QtWidgets\n'
         'begin = demo_session._Session.begin\n'
         'def begin_and_close(session):\n'
@@ -157,7 +157,7 @@ def test_a_module_that_does_not_start_is_named_and_ends_it(tmp_path):
     script.write_text(
         'import sys\n'
         'from pathlib import Path\n'
-        'from qudi.util.instream import demo, demo_session\n'
+        'from qudi.util.instream.demo import command as demo, session as demo_session\n'
         'example, home = map(Path, sys.argv[1:])\n'
         'home.mkdir()\n'
         'demo.main = lambda: demo_session.run(example, home, with_windows=False, seconds=3)\n'
@@ -187,7 +187,7 @@ def test_a_missing_system_library_is_named_with_the_packages_to_install(tmp_path
 def test_a_duration_that_is_none_is_refused(seconds):
     result = run('--seconds', seconds)
     assert result.returncode == 2
-    assert f'{seconds} is no number of seconds above 0' in result.stderr
+    assert f'{seconds} is not a positive number of seconds' in result.stderr
 
 
 def test_the_example_is_found_in_a_checkout():

@@ -17,8 +17,8 @@ from qtpy import QtCore, QtGui, QtWidgets
 
 from bench import configure
 from ports import free_port
-from qudi.util.instream import watch
-from qudi.util.instream.consumer import StreamStatus
+from qudi.util.instream.monitor import watch
+from qudi.util.instream.stream import StreamStatus
 
 RED = QtGui.QColor('#e0504a')
 COLUMNS = ('name', 'device', 'state', 'settings', 'fill', 'lost', 'rates')

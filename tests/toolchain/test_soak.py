@@ -8,7 +8,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).parents[1] / 'soak.py'
 
 
-def test_the_soak_script_reports_every_consumer_and_finds_no_fault():
+def test_the_soak_script_reports_every_program_and_finds_no_fault():
     result = subprocess.run(
         [sys.executable, str(SCRIPT), '--minutes', '0.05'],
         env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
@@ -27,4 +27,4 @@ def test_the_soak_script_reports_every_consumer_and_finds_no_fault():
         streams, received, _, _, lost, _ = figures[name]
         assert (streams, lost) == ('1', '0')
         assert int(received) > 0.9 * taken > 50_000, f'{name} did not get the whole stream'
-    assert int(figures['points'][4]) > 0, 'a consumer that is too slow lost nothing'
+    assert int(figures['points'][4]) > 0, 'a program that is too slow lost nothing'

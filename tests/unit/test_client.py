@@ -9,7 +9,7 @@ import pytest
 import rpyc
 from rpyc.utils.server import ThreadedServer
 
-from qudi.util.instream.client import calling_client
+from qudi.util.instream.remote.client import calling_client
 
 linux = pytest.mark.skipif(
     not hasattr(select, 'POLLRDHUP'), reason='elsewhere it shows when the call returns'
@@ -184,7 +184,7 @@ def test_a_client_whose_connection_was_reset_has_gone(client, service):
 def test_the_operating_system_asks_whether_a_silent_client_is_there(connect, service, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        'qudi.util.instream.client._has_ended', lambda sock: asked.append(sock) or False
+        'qudi.util.instream.remote.client._has_ended', lambda sock: asked.append(sock) or False
     )
     connect().root.get_module().start_stream()
     assert not service.module.client.has_gone

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qudi.util.instream.clock import SampleClock
+from qudi.util.instream.device.clock import SampleClock
 
 
 class Device:
@@ -87,3 +87,24 @@ def test_narrows_down_when_slow_samples_come(retry):
     late = np.median(ages[20:])
     assert late < 0.002, f'still {late * 1e3:.1f} ms late after 2 s'
     assert in_vain < 30, f'{in_vain} of {len(ages)} polls came too early'
+
+
+@pytest.mark.parametrize('factor', [0.1, 0.5, 0.97, 1.03, 3.0, 10.0])
+@pytest.mark.parametrize('burst', [0.0, 0.02])
+def test_learns_the_rate_of_a_device_that_is_faster_or_slower_than_it_says(factor, burst):
+    device = Device(rate=1000.0, true_rate=1000.0 * factor, burst=burst)
+    ages, _ = device.read(1000, block=int(200 * factor))  # five blocks a second
+    late = np.median(ages[500:])
+    assert late < 0.006 + burst / 2, f'still {late * 1e3:.0f} ms late after 100 s'
+    foreseen = device.clock.time_of(20_000) - device.clock.time_of(10_000)
+    assert foreseen == pytest.approx(10 / factor, rel=2e-3)
+
+
+def test_a_pause_of_the_device_does_not_change_the_rate():
+    device = Device()
+    device.read(100)
+    now = device.started_at + 2.0
+    device.delay += 1.5
+    for step in range(300):
+        device.look(now + 0.01 * step)
+    assert device.clock.time_of(2000) - device.clock.time_of(1000) == pytest.approx(1.0, rel=1e-3)

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qudi.util.instream.poller import PollPlan
+from qudi.util.instream.device.plan import PollPlan
 
 START = 5000.0
 
 
-def plan_at(rate, longest_rest=1.0):
+def plan_at(rate, longest_rest=1.0, rests_first=True):
     plan = PollPlan()
     plan.set_pace(rate, longest_rest)
-    plan.begin(START)
+    plan.begin(START, rests_first)
     return plan
 
 
@@ -187,3 +187,27 @@ def test_a_changed_rate_counts_at_once():
     assert plan.due([-math.inf]) == pytest.approx(START + 0.505, abs=1e-9)
     plan.set_pace(2, 1.0)
     assert plan.due([-math.inf]) == pytest.approx(START + 1.0, abs=1e-9)
+
+
+def test_the_first_poll_comes_when_it_is_wanted_unless_it_rests_first():
+    for rests_first, first in ((False, START), (True, START + 0.1)):
+        plan = plan_at(10, rests_first=rests_first)
+        assert plan.due([-math.inf]) == pytest.approx(first, abs=1e-9)
+        assert plan.due([START + 0.02]) == pytest.approx(max(first, START + 0.02), abs=1e-9)
+        assert plan.due([START + 0.3]) == pytest.approx(START + 0.3, abs=1e-9)
+
+
+@pytest.mark.parametrize('rests_first', [False, True])
+def test_beginning_anew_again_and_again_is_no_way_past_the_ceiling(rests_first):
+    plan = plan_at(10, rests_first=rests_first)
+    now, polls = START, []
+    while now < START + 3.0:  # starts and stops 50 times a second, each with a poll if it may
+        plan.begin(now, rests_first)
+        if plan.due([-math.inf]) <= now:
+            plan.polled([-math.inf], math.inf, now)
+            polls.append(now)
+        now += 0.02
+    times = np.array(polls)
+    in_a_second = np.searchsorted(times, times + 1.0 - 1e-9) - np.arange(len(times))
+    assert not len(times) or in_a_second.max() <= 10, 'too many polls in one second'
+    assert rests_first or np.diff(times).max() < 0.13, 'frames of 20 ms wait for long'

@@ -1,11 +1,19 @@
 """SampleRing keeps the newest unread samples in order, however it wraps."""
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qudi.util.instream.ring import SampleRing
+from qudi.util.instream.stream.ring import SampleRing
+
+
+def store(ring, samples, timestamps=None):
+    """Write samples so that they are unread."""
+    ring.store(samples, timestamps)
+    ring.commit(len(samples))
 
 
 def rows(first, count, channels=2, dtype=np.float64):
@@ -14,10 +22,18 @@ def rows(first, count, channels=2, dtype=np.float64):
     )
 
 
+def take(ring, samples, timestamps=None):
+    """Read as a stream does: first copy, then forget."""
+    ring.peek_into(samples, timestamps)
+    ring.drop(len(samples))
+
+
 @given(
     capacity=st.integers(1, 50),
     steps=st.lists(
-        st.tuples(st.sampled_from(['write', 'lend', 'read', 'drop']), st.integers(0, 60))
+        st.tuples(
+            st.sampled_from(['write', 'lend', 'read', 'peek', 'drop', 'rewind']), st.integers(0, 60)
+        )
     ),
     with_timestamps=st.booleans(),
 )
@@ -27,8 +43,8 @@ def test_delivers_what_a_plain_list_would(capacity, steps, with_timestamps):
     for step, count in steps:
         if step == 'write':
             count = min(count, ring.free)
-            ring.write(
-                rows(written, count, dtype=np.int32), np.arange(written, written + count) / 8
+            store(
+                ring, rows(written, count, dtype=np.int32), np.arange(written, written + count) / 8
             )
             unread += range(written, written + count)
             written += count
@@ -41,18 +57,24 @@ def test_delivers_what_a_plain_list_would(capacity, steps, with_timestamps):
             place[:] = rows(written, len(place), dtype=np.int32)
             if with_timestamps:
                 times[:] = np.arange(written, written + len(place)) / 8
-            ring.write(place, times)
+            store(ring, place, times)
             unread += range(written, written + len(place))
             written += len(place)
+        elif step == 'rewind':
+            ring.rewind()
         else:
             count = min(count, len(ring))
-            expected, unread = unread[:count], unread[count:]
+            expected = unread[:count]
+            if step != 'peek':
+                unread = unread[count:]
             if step == 'drop':
                 ring.drop(count)
             else:
                 samples = np.full((count, 2), -1, dtype=np.int32)
                 timestamps = np.full(count, -1.0)
-                ring.read_into(samples, timestamps)
+                ring.peek_into(samples, timestamps)
+                if step == 'read':
+                    ring.drop(count)
                 assert samples[:, 0].tolist() == [2 * index for index in expected]
                 assert samples[:, 1].tolist() == [2 * index + 1 for index in expected]
                 if with_timestamps:
@@ -66,9 +88,9 @@ def test_delivers_what_a_plain_list_would(capacity, steps, with_timestamps):
 def test_what_was_lent_is_empty_only_if_nothing_fits():
     ring = SampleRing(5, 2, float)
     assert len(ring.lend(9)[0]) == 5
-    ring.write(rows(0, 4))
+    store(ring, rows(0, 4))
     assert len(ring.lend(9)[0]) == 1
-    ring.write(rows(4, 1))
+    store(ring, rows(4, 1))
     assert len(ring.lend(9)[0]) == 0
 
 
@@ -76,33 +98,33 @@ def test_samples_in_a_lent_place_are_not_copied_and_others_are():
     ring = SampleRing(5, 2, float)
     place, _ = ring.lend(3)
     place[:] = rows(0, 3)
-    ring.write(rows(10, 2))  # something else came first
-    ring.write(place[:1].copy())
+    store(ring, rows(10, 2))  # something else came first
+    store(ring, place[:1].copy())
     samples = np.empty((3, 2))
-    ring.read_into(samples)
+    take(ring, samples)
     assert (samples[:2] == rows(10, 2)).all()
     place, _ = ring.lend(2)
     place[:] = rows(20, 2)
-    ring.write(place)
-    ring.read_into(samples[:2])
+    store(ring, place)
+    take(ring, samples[:2])
     assert (samples[:2] == rows(20, 2)).all()
 
 
 def test_refuses_more_than_fits_and_stays_as_it_was():
     ring = SampleRing(5, 2, float)
-    ring.write(rows(0, 3))
+    store(ring, rows(0, 3))
     with pytest.raises(ValueError, match='3 samples do not fit'):
-        ring.write(rows(3, 3))
+        store(ring, rows(3, 3))
     samples = np.empty((3, 2))
-    ring.read_into(samples)
+    take(ring, samples)
     assert (samples == rows(0, 3)).all()
 
 
 def test_refuses_to_read_or_drop_more_than_there_is():
     ring = SampleRing(5, 1, float)
-    ring.write(rows(0, 2, 1))
+    store(ring, rows(0, 2, 1))
     with pytest.raises(ValueError, match='3 samples cannot be read'):
-        ring.read_into(np.empty((3, 1)))
+        take(ring, np.empty((3, 1)))
     with pytest.raises(ValueError, match='3 samples cannot be dropped'):
         ring.drop(3)
     with pytest.raises(ValueError, match='-1 samples cannot be dropped'):
@@ -119,22 +141,98 @@ def test_refuses_a_size_that_holds_nothing(capacity, channels):
 def test_refuses_samples_without_their_timestamps():
     ring = SampleRing(5, 1, float, with_timestamps=True)
     with pytest.raises(ValueError, match='needs an array of timestamps'):
-        ring.write(rows(0, 1, 1))
-    ring.write(rows(0, 1, 1), np.array([0.5]))
+        store(ring, rows(0, 1, 1))
+    store(ring, rows(0, 1, 1), np.array([0.5]))
     with pytest.raises(ValueError, match='needs an array of timestamps'):
-        ring.read_into(np.empty((1, 1)))
+        take(ring, np.empty((1, 1)))
     assert len(ring) == 1
 
 
 def test_keeps_timestamps_exact_beside_integer_samples():
     ring = SampleRing(3, 1, np.int16, with_timestamps=True)
-    ring.write(np.array([[7]], dtype=np.int16), np.array([0.123456789]))
+    store(ring, np.array([[7]], dtype=np.int16), np.array([0.123456789]))
     timestamps = np.empty(1)
-    ring.read_into(np.empty((1, 1), dtype=np.int16), timestamps)
+    take(ring, np.empty((1, 1), dtype=np.int16), timestamps)
     assert timestamps[0] == 0.123456789
+
+
+@given(
+    capacity=st.integers(20, 1000),
+    counts=st.lists(st.integers(1, 4), min_size=10, max_size=100),
+    with_timestamps=st.booleans(),
+)
+def test_a_ring_that_is_never_full_uses_its_beginning_only(capacity, counts, with_timestamps):
+    """So its memory follows its fill, whatever its size."""
+    ring = SampleRing(capacity, 2, np.int32, with_timestamps)
+    ring._samples[:] = -1
+    if with_timestamps:
+        ring._timestamps[:] = -1
+    written = most = 0
+    for count in counts:
+        store(ring, rows(written, count, dtype=np.int32), np.arange(written, written + count) / 8)
+        written += count
+        most = max(most, len(ring))
+        ring.drop(len(ring) - len(ring) // 2)  # some are always left
+        ring.rewind()
+        samples, timestamps = np.empty((len(ring), 2), np.int32), np.empty(len(ring))
+        ring.peek_into(samples, timestamps)
+        assert (samples == rows(written - len(ring), len(ring), dtype=np.int32)).all()
+        if with_timestamps:
+            assert (timestamps == np.arange(written - len(ring), written) / 8).all()
+    touched = 1 + np.flatnonzero(ring._samples[:, 0] >= 0).max()
+    # Samples move once a fifth of the way is theirs, after the next write at the latest
+    assert touched <= 5 * most + 4, f'{touched} places were used for {most} samples at most'
+    if with_timestamps:
+        assert (ring._timestamps[touched:] == -1).all()
+
+
+def test_many_samples_are_not_moved_at_once():
+    ring = SampleRing(2**20, 2, float)  # 16 MB
+    ring._samples[:] = 0
+    store(ring, rows(0, 900_000))
+    ring.drop(800_000)  # 1.6 MB are left
+    origin = ring._origin
+    ring.rewind()
+    assert ring._origin == origin, 'readers and the writer wait meanwhile'
+    ring.drop(50_000)
+    ring.rewind()
+    assert ring._origin == 850_000
+    samples = np.empty((50_000, 2))
+    take(ring, samples)
+    assert (samples == rows(850_000, 50_000)).all()
+
+
+def test_one_thread_may_write_while_another_reads():
+    ring = SampleRing(64, 2, np.int64, with_timestamps=True)
+    total = 20_000
+
+    def write():
+        written = 0
+        while written < total:
+            count = min(1 + written % 17, ring.free, total - written)
+            place, times = ring.lend(count) if written % 2 else (None, None)
+            if place is None:
+                place, times = np.empty((count, 2), np.int64), np.empty(count)
+            count = len(place)
+            place[:] = rows(written, count, dtype=np.int64)
+            times[:] = np.arange(written, written + count) / 8
+            store(ring, place, times)
+            written += count
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    read = 0
+    while read < total:
+        count = len(ring)
+        samples, timestamps = np.empty((count, 2), np.int64), np.empty(count)
+        take(ring, samples, timestamps)
+        assert (samples == rows(read, count, dtype=np.int64)).all()
+        assert (timestamps == np.arange(read, read + count) / 8).all()
+        read += count
+    thread.join(10)
 
 
 def test_says_what_it_is():
     ring = SampleRing(5, 2, np.int16, with_timestamps=True)
-    ring.write(np.zeros((3, 2), dtype=np.int16), np.zeros(3))
+    store(ring, np.zeros((3, 2), dtype=np.int16), np.zeros(3))
     assert repr(ring) == 'SampleRing(3 of 5 samples unread, 2 channels, int16, timestamps)'

@@ -2,17 +2,41 @@
 
 import subprocess
 import sys
-from enum import Enum
+from enum import Enum, IntEnum
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from qudi.util.instream.settings import BufferOptions, StreamSettings, same_rate
+from qudi.util.instream.stream.settings import BufferOptions, StreamSettings, same_rate
 
 
 class Mode(Enum):
     CONTINUOUS = 0
     FINITE = 1
+
+
+class Size:
+    """As a ScalarConstraint of a channel_buffer_size."""
+
+    @staticmethod
+    def check(value):
+        if not 1 <= value <= 10_000:
+            raise ValueError(f'{value} samples are not allowed')
+
+
+def constraints(modes=(Mode.CONTINUOUS, Mode.FINITE), timing='CONSTANT', channels='abc'):
+    return SimpleNamespace(
+        channel_units=dict.fromkeys(channels, 'V'),
+        streaming_modes=list(modes),
+        sample_timing=SimpleNamespace(name=timing),
+        channel_buffer_size=Size,
+        sample_rate=SimpleNamespace(bounds=(1.0, 1e6)),
+    )
+
+
+def any_rate(first, second):
+    return True
 
 
 def settings(channels=('a', 'b'), mode=Mode.CONTINUOUS, size=1000, rate=50.0):
@@ -34,14 +58,19 @@ def test_requests_that_mean_the_same_are_equal_however_written():
     assert written == StreamSettings(('a', 'b'), Mode.CONTINUOUS, 1000.0, np.float32(50))
 
 
-def test_channel_order_is_no_difference_to_the_hardware():
-    assert settings(['a', 'b']).is_same_as(settings(['b', 'a']))
-    assert settings(['a', 'b']).conflicts_with(settings(['b', 'a']), rate_is_hint=False) == []
+def test_channel_order_is_no_conflict():
+    assert settings(['a', 'b']).conflicts_with(settings(['b', 'a']), same_rate) == []
 
 
 @pytest.mark.parametrize(
     'other',
-    [settings(['a']), settings(mode=Mode.FINITE), settings(size=1001), settings(rate=50.001)],
+    [
+        settings(['a']),
+        settings(['b', 'a']),
+        settings(mode=Mode.FINITE),
+        settings(size=1001),
+        settings(rate=50.001),
+    ],
 )
 def test_each_setting_makes_a_difference_to_the_hardware(other):
     assert not settings().is_same_as(other)
@@ -58,25 +87,25 @@ def test_rates_are_equal_within_one_part_in_a_million():
 
 def test_a_subset_of_channels_with_another_ring_size_can_be_served():
     running = settings(['a', 'b', 'c'], size=1000)
-    assert settings(['c', 'a'], size=7).conflicts_with(running, rate_is_hint=False) == []
+    assert settings(['c', 'a'], size=7).conflicts_with(running, same_rate) == []
 
 
 def test_a_conflict_names_each_setting_with_both_values():
     request = settings(['a', 'x'], Mode.FINITE, rate=100)
-    channels, mode, rate = request.conflicts_with(settings(), rate_is_hint=False)
+    channels, mode, rate = request.conflicts_with(settings(), same_rate)
     assert channels == "channels: ['a', 'x'] requested, ['a', 'b'] running"
     assert mode == 'streaming mode: FINITE requested, CONTINUOUS running'
     assert rate == 'sample rate: 100 Hz requested, 50 Hz running'
 
 
-def test_a_rate_that_is_a_hint_is_no_conflict():
-    assert settings(rate=100).conflicts_with(settings(), rate_is_hint=True) == []
+def test_a_rate_that_the_device_turns_into_the_running_one_is_no_conflict():
+    assert settings(rate=100).conflicts_with(settings(), any_rate) == []
 
 
 def test_a_finite_acquisition_serves_no_more_samples_than_it_takes():
     running = settings(mode=Mode.FINITE, size=1000)
-    assert settings(mode=Mode.FINITE, size=999).conflicts_with(running, False) == []
-    (conflict,) = settings(mode=Mode.FINITE, size=1001).conflicts_with(running, False)
+    assert settings(mode=Mode.FINITE, size=999).conflicts_with(running, same_rate) == []
+    (conflict,) = settings(mode=Mode.FINITE, size=1001).conflicts_with(running, same_rate)
     assert conflict == 'samples to acquire: 1001 requested, 1000 running'
 
 
@@ -97,6 +126,67 @@ def test_following_adopts_rate_and_mode_and_keeps_the_rest():
 def test_channels_that_make_no_sense_are_refused(channels, error, text):
     with pytest.raises(error, match=text):
         settings(channels).check_channels()
+
+
+@pytest.mark.parametrize('keys', [(1, 2), (1.5, True), ('1', 1)])
+def test_channels_are_the_keys_of_the_device_and_not_their_texts(keys):
+    request = settings(keys)
+    assert [type(channel) for channel in request.channels] == [type(key) for key in keys]
+    request.check_channels()
+    request.check_against(constraints(channels=keys))
+    with pytest.raises(ValueError, match='are unknown, there are'):
+        request.check_against(constraints(channels=['x', 'y']))
+
+
+@pytest.mark.parametrize(
+    ('request_', 'text'),
+    [
+        (settings(['a', 'x']), r"active_channels \['x'\] are unknown, there are \['a', 'b', 'c'\]"),
+        (settings(size=10_001), '10001 samples are not allowed'),
+        (settings(rate=0.5), '0.5 Hz is not allowed, the device takes 1 to 1000000 Hz'),
+        (settings(rate=0), 'must be a positive number of Hz'),
+        (settings(rate=float('nan')), 'must be a positive number of Hz'),
+    ],
+)
+def test_a_request_that_the_constraints_do_not_allow_is_refused(request_, text):
+    with pytest.raises(ValueError, match=text):
+        request_.check_against(constraints())
+
+
+def test_a_rate_that_is_a_hint_may_be_outside_of_the_constraints():
+    for timing in ('TIMESTAMP', 'RANDOM'):
+        settings(rate=0.5).check_against(constraints(timing=timing))
+        with pytest.raises(ValueError, match='must be a positive number of Hz'):
+            settings(rate=-1).check_against(constraints(timing=timing))
+
+
+def test_a_mode_that_the_constraints_do_not_allow_is_refused():
+    text = 'streaming_mode FINITE is not allowed, the device takes CONTINUOUS'
+    for check in (settings(mode=Mode.FINITE).check_mode, settings(mode=Mode.FINITE).check_against):
+        with pytest.raises(ValueError, match=text):
+            check(constraints(modes=[Mode.CONTINUOUS]))
+
+
+class TheirMode(IntEnum):
+    """Of a device that brings its own class, with other values."""
+
+    FINITE = 0
+    CONTINUOUS = 1
+
+
+@pytest.mark.parametrize('mode', [Mode.FINITE, TheirMode.FINITE, 1])
+def test_a_mode_is_known_by_its_name_or_its_number(mode):
+    assert settings().updated(Mode, None, mode, None, None).streaming_mode is Mode.FINITE
+
+
+def test_a_mode_of_another_class_is_allowed_by_its_name():
+    settings(mode=Mode.FINITE).check_mode(constraints(modes=[TheirMode.FINITE]))
+
+
+def test_none_means_as_it_is():
+    request = settings(['a'], Mode.FINITE, 77, 5.0)
+    assert request.updated(Mode, None, None, None, None) == request
+    assert request.updated(Mode, ['b'], 0, 8, 6) == settings(['b'], Mode.CONTINUOUS, 8, 6.0)
 
 
 @pytest.mark.parametrize(
@@ -132,10 +222,10 @@ def test_a_mistyped_option_is_refused_with_a_suggestion():
     assert BufferOptions.from_config('buffer1', {'max_poll_rate': 5}).max_poll_rate == 5
 
 
-def test_ring_consumer_and_settings_need_neither_qt_nor_qudi():
+def test_what_one_buffer_has_needs_neither_qt_nor_qudi():
     code = (
         'import sys\n'
-        'import qudi.util.instream.consumer, qudi.util.instream.settings\n'
+        'import qudi.util.instream.stream\n'
         'loaded = [m for m in sys.modules if m.split(".")[0] in ("qtpy", "PySide2", "PySide6")'
         ' or m.startswith(("qudi.core", "qudi.interface"))]\n'
         'sys.exit(f"they load {loaded}" if loaded else 0)\n'
@@ -153,4 +243,4 @@ def test_following_a_finite_acquisition_takes_no_more_than_it_has():
     running = settings(mode=Mode.FINITE, size=100)
     followed = settings(size=1000, rate=7).following(running)
     assert followed.channel_buffer_size == 100
-    assert followed.conflicts_with(running, rate_is_hint=False) == []
+    assert followed.conflicts_with(running, same_rate) == []

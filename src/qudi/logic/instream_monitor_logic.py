@@ -17,7 +17,7 @@ from qudi.core.module import LogicBase
 # Last, since qtpy takes the Qt binding that is loaded already: the one of qudi
 from qtpy import QtCore
 
-from qudi.util.instream.watch import BufferRow, LocalBuffer, RemoteBuffer, is_buffer
+from qudi.util.instream.monitor import BufferRow, LocalBuffer, RemoteBuffer, is_buffer
 
 __all__ = ['InStreamMonitorLogic']
 

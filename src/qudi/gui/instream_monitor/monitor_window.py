@@ -11,8 +11,8 @@ import pyqtgraph as pg
 # Last, since qtpy takes the Qt binding that is loaded already: the one of qudi
 from qtpy import QtCore, QtGui, QtWidgets
 
-from qudi.util.instream.consumer import StreamStatus
-from qudi.util.instream.watch import BufferRow, fill_level
+from qudi.util.instream.monitor import BufferRow, fill_level
+from qudi.util.instream.stream import StreamStatus
 
 __all__ = ['MonitorWindow']
 
@@ -233,7 +233,7 @@ def _make_table(history: float) -> QtWidgets.QTableWidget:
 
 
 def _set(item: QtWidgets.QTableWidgetItem, text: str, tip: str) -> None:
-    """Change what is different only: each change is painted anew."""
+    """Change what is different only: each change is painted again."""
     if item.text() != text:
         item.setText(text)
     if item.toolTip() != tip:

@@ -1,8 +1,8 @@
-"""An interfuse that gives every consumer of a streaming device its own complete copy of the stream.
+"""An interfuse that gives every program its own complete copy of a streaming device's stream.
 
-DataInStreamBuffer  The qudi module: as many of them on one device as there are consumers.
+DataInStreamBuffer  The qudi module: as many of them on one device as there are programs.
   configure, start_stream, stop_stream      each buffer for itself; the device follows
-  read_*, available_samples                 what this buffer's consumer has not read yet
+  read_*, available_samples                 what this buffer's program has not read yet
   constraints, sample_rate, ...             this buffer's own settings
   status                                    how this buffer's stream is doing
   sigStreamEnded, sigSamplesLost            tell what became of it
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,21 +32,24 @@ from qudi.util.network import netobtain
 # Last, since qtpy takes the Qt binding that is loaded already: the one of qudi
 from qtpy import QtCore
 
-from qudi.util.instream import registry
-from qudi.util.instream.client import calling_client
-from qudi.util.instream.consumer import StreamConsumer, StreamStatus
-from qudi.util.instream.distributor import StreamDistributor
-from qudi.util.instream.errors import naming
-from qudi.util.instream.reports import StreamReports
-from qudi.util.instream.settings import BufferOptions, StreamSettings
+from qudi.util.instream import host
+from qudi.util.instream.device import BufferReports, Member, StreamDistributor, registry
+from qudi.util.instream.remote import calling_client
+from qudi.util.instream.stream import (
+    BufferOptions,
+    StreamReader,
+    StreamSettings,
+    StreamStatus,
+    naming,
+)
 
 __all__ = ['DataInStreamBuffer']
 
 
 class DataInStreamBuffer(DataInStreamInterface):
-    """Buffer between a streaming device and one consumer; several share the device.
+    """Buffer between a streaming device and one program; several share the device.
 
-    Connect one buffer per consumer to the same device. Each reads the whole stream at its own
+    Connect one buffer per program to the same device. Each reads the whole stream at its own
     pace. The device runs from the start of the first buffer to the stop of the last, and is
     reconfigured only while none is running.
 
@@ -65,8 +69,7 @@ class DataInStreamBuffer(DataInStreamInterface):
             streamer: 'instream_dummy'
     """
 
-    # Both come at most once a second, from any thread. What happens meanwhile is told
-    # together after that second: the last end, the sum of the lost.
+    # Both at most once a second, from any thread; then the last end, and the sum of the lost
     sigStreamEnded = QtCore.Signal(str)  # why: the value of a StreamEnd
     sigSamplesLost = QtCore.Signal(object)  # samples per channel lost since the last time (int)
 
@@ -87,28 +90,24 @@ class DataInStreamBuffer(DataInStreamInterface):
     ) -> None:
         # First, so that a refused module leaves no Qt object behind for the garbage collector
         options = BufferOptions.from_config(name, config or {})
+        _check_connections(qudi_main_weakref(), name)
         super().__init__(qudi_main_weakref, name, config, **kwargs)
         self._options = options
         self._joined: StreamDistributor | None = None  # while activated
-        self._reports = StreamReports(name, parent=self)
-        direct = QtCore.Qt.ConnectionType.DirectConnection
-        self._reports.sigStreamEnded.connect(self.sigStreamEnded, direct)
-        self._reports.sigSamplesLost.connect(self.sigSamplesLost, direct)
+        self._reports: BufferReports | None = None
         # Serialises the changes of module_state, which is not safe for threads. Taken with no
         # other lock held; recursive, since a slot may start or stop the stream again.
         self._state_lock = threading.RLock()
         self._is_leaving = False  # while qudi deactivates this module; set under the same lock
-        self._deactivate_in_qudi = self.module_state.deactivate
-        # Weakly: a reference cycle would leave this Qt object to the garbage collector's thread
-        deactivate_alone = weakref.WeakMethod(self._deactivate_alone)
-        self.module_state.deactivate = lambda: deactivate_alone()()
+        self._deactivate_in_qudi = host.replace_deactivate(self, self._deactivate_alone)
 
     def on_activate(self) -> None:
         """Join the other buffers of the same hardware."""
         self._joined = registry.acquire(self._streamer())
-        self._joined.attach(
-            self._options, self._follow_stream, self._is_qudi_quitting, self._reports
-        )
+        signals = self.sigStreamEnded.emit, self.sigSamplesLost.emit
+        self._reports = BufferReports(self.module_name, self._follow_stream, *signals)
+        is_quitting = partial(host.is_quitting, weakref.proxy(self))
+        self._joined.attach(Member(self._options, self._reports, is_quitting))
 
     def connect_modules(self, connections: Mapping[str, Any]) -> None:
         """Connect the hardware module; without it, the one in the configuration of this qudi.
@@ -117,10 +116,8 @@ class DataInStreamBuffer(DataInStreamInterface):
         """
         if not connections:
             modules = self._qudi_main.module_manager
-            connections = {
-                connector: modules[target]
-                for connector, target in modules[self.module_name].connection_cfg.items()
-            }
+            configured = host.connections_of(self._qudi_main, self.module_name)
+            connections = {connector: modules[target] for connector, target in configured.items()}
             for target in connections.values():
                 target.activate()
             connections = {name: target.instance for name, target in connections.items()}
@@ -128,7 +125,7 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     def _deactivate_alone(self) -> None:
         """Deactivate when no other thread is changing the state, and keep others from it."""
-        # Not held during the deactivation itself, which waits for the poller's thread
+        # Not held during the deactivation itself, which waits for the device's thread
         was_free = self._state_lock.acquire(timeout=1.0)
         self._is_leaving = True
         if was_free:
@@ -138,22 +135,18 @@ class DataInStreamBuffer(DataInStreamInterface):
         finally:
             self._is_leaving = False
 
-    def _is_qudi_quitting(self) -> bool:
-        try:
-            main = self._qudi_main
-        except RuntimeError:  # it has gone
-            return False
-        # It says so already while it asks the user whether to quit; then it drops its watchdog
-        is_shutting_down = getattr(main, '_shutting_down', False)
-        return is_shutting_down and getattr(main, 'watchdog', None) is None
-
     def on_deactivate(self) -> None:
         """Stop this buffer's stream and leave the other buffers."""
         distributor, self._joined = self._distributor, None
+        reports, self._reports = self._reports, None
         try:
             distributor.detach(self.module_name)
         finally:
-            registry.release(distributor)
+            try:
+                registry.release(distributor)
+            finally:
+                if reports is not None:
+                    reports.close()
 
     @property
     def _distributor(self) -> StreamDistributor:
@@ -167,17 +160,17 @@ class DataInStreamBuffer(DataInStreamInterface):
         return self._distributor.settings(self.module_name)
 
     @property
-    def _consumer(self) -> StreamConsumer:
-        consumer = self._distributor.consumer(self.module_name)
-        if consumer is None:
+    def _reader(self) -> StreamReader:
+        stream = self._distributor.stream(self.module_name)
+        if stream is None:
             raise RuntimeError(
                 f'"{self.module_name}" is not streaming, call start_stream before reading'
             )
-        return consumer
+        return StreamReader(stream)
 
     def _follow_stream(self) -> None:
         """Lock the module's state while the stream is active. Called from any thread."""
-        # Whoever holds the lock looks again when done, so there is no need to wait for his slots
+        # The thread that has the lock looks again when done, so others need not wait for its slots
         while self._state_change_due() and self._state_lock.acquire(timeout=1.0):
             try:
                 change = self._state_change_due()
@@ -204,16 +197,22 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     @property
     def available_samples(self) -> int:
-        """Number of samples per channel that can be read without waiting, 0 without a stream."""
-        consumer = self._distributor.consumer(self.module_name)
-        return 0 if consumer is None else consumer.available_samples
+        """Number of samples per channel that can be read without waiting, 0 without a stream.
+
+        Raises
+        ------
+        RuntimeError, OverflowError
+            As a read would, once a stream that has ended without a stop has nothing left.
+        """
+        stream = self._distributor.stream(self.module_name)
+        return 0 if stream is None else StreamReader(stream).available_samples
 
     @property
     def sample_rate(self) -> float:
-        """Sample rate in Hz: the hardware's value while it holds this buffer's rate, else the
-        requested one.
+        """Sample rate in Hz: the hardware's live value while it holds this buffer's rate, else the
+        requested one. With TIMESTAMP and RANDOM timing it is always the live value.
         """
-        return self._settings.sample_rate
+        return self._distributor.sample_rate(self.module_name)
 
     @property
     def channel_buffer_size(self) -> int:
@@ -226,7 +225,7 @@ class DataInStreamBuffer(DataInStreamInterface):
         return self._settings.streaming_mode
 
     @property
-    def active_channels(self) -> list[str]:
+    def active_channels(self) -> list[Hashable]:
         """Names of this buffer's channels, in the order of the values of a sample."""
         return list(self._settings.channels)
 
@@ -237,43 +236,40 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     def configure(
         self,
-        active_channels: Sequence[str],
-        streaming_mode: StreamingMode | int,
-        channel_buffer_size: int,
-        sample_rate: float,
+        active_channels: Sequence[Hashable] | None,
+        streaming_mode: StreamingMode | int | None,
+        channel_buffer_size: int | None,
+        sample_rate: float | None,
     ) -> None:
         """Set what this buffer streams; unread samples of an ended stream are dropped.
 
+        While another buffer streams, the request is only checked against the constraints and
+        remembered.
+
         Parameters
         ----------
-        active_channels : sequence of str
-            Channel names, in the order in which their values are wanted.
-        streaming_mode : StreamingMode or int
-            Endless (CONTINUOUS) or `channel_buffer_size` samples (FINITE).
-        channel_buffer_size : int
-            Samples per channel that this buffer holds.
-        sample_rate : float
-            Sample rate in Hz; a hint only unless the sample timing is CONSTANT.
+        active_channels : sequence, optional
+            Channel names, in the order in which their values are wanted. None: as they are.
+        streaming_mode : StreamingMode or int, optional
+            Endless (CONTINUOUS) or `channel_buffer_size` samples (FINITE). None: as it is.
+        channel_buffer_size : int, optional
+            Samples per channel that this buffer holds. None: as it is.
+        sample_rate : float, optional
+            Sample rate in Hz; a hint only unless the sample timing is CONSTANT. None: as it is.
 
         Raises
         ------
         RuntimeError
-            If this buffer is streaming, or another one is with settings that cannot serve this
-            request.
+            If this buffer is streaming, or the hardware hangs.
         TypeError, ValueError
             If there is no channel, one is named twice, or the constraints do not allow it.
         Exception
             What the hardware raises, if no buffer is streaming.
         """
-        mode = netobtain(streaming_mode)
+        values = (active_channels, streaming_mode, channel_buffer_size, sample_rate)
         with naming(f'"{self.module_name}" cannot be configured'):
-            request = StreamSettings(
-                netobtain(active_channels),
-                StreamingMode(getattr(mode, 'value', mode)),
-                netobtain(channel_buffer_size),
-                netobtain(sample_rate),
-            )
-        self._distributor.configure(self.module_name, request)
+            settings = self._settings.updated(StreamingMode, *map(netobtain, values))
+        self._distributor.configure(self.module_name, settings)
 
     def start_stream(self) -> None:
         """Begin a fresh stream, whatever became of the one before.
@@ -282,21 +278,27 @@ class DataInStreamBuffer(DataInStreamInterface):
         ------
         RuntimeError
             If another buffer is streaming with settings that cannot serve this one's request, or
-            the hardware is in use by something else than a buffer of this process.
+            another program uses the hardware, or the hardware hangs.
         Exception
             What the hardware raises when it is configured or started.
         """
         self._distributor.start(self.module_name, calling_client())
+        self._follow_stream()
 
     def stop_stream(self) -> None:
         """End this buffer's stream; the last buffer to stop stops the hardware.
+
+        A read that waits in another thread, with its samples due within a second, gets them.
 
         Raises
         ------
         Exception
             What the hardware raises when it is stopped.
         """
-        self._distributor.stop(self.module_name)
+        try:
+            self._distributor.stop(self.module_name)
+        finally:
+            self._follow_stream()
 
     def read_data_into_buffer(
         self,
@@ -306,32 +308,52 @@ class DataInStreamBuffer(DataInStreamInterface):
     ) -> None:
         """Wait for samples and read them into an array.
 
-        Parameters and errors as in `StreamConsumer.read_into`.
+        Parameters and errors as in `StreamReader.read_into`.
         """
-        self._consumer.read_into(data_buffer, samples_per_channel, timestamp_buffer)
+        self._reader.read_into(data_buffer, samples_per_channel, timestamp_buffer)
 
     def read_available_data_into_buffer(
         self, data_buffer: np.ndarray, timestamp_buffer: np.ndarray | None = None
     ) -> int:
         """Read what is there and fits into an array, return the number of samples per channel.
 
-        Parameters and errors as in `StreamConsumer.read_available_into`.
+        Parameters and errors as in `StreamReader.read_available_into`.
         """
-        return self._consumer.read_available_into(data_buffer, timestamp_buffer)
+        return self._reader.read_available_into(data_buffer, timestamp_buffer)
 
     def read_data(
         self, samples_per_channel: int | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Read samples into new 1D arrays: waits for `samples_per_channel`, or takes all there is.
 
-        Parameters, return values and errors as in `StreamConsumer.read`.
+        Parameters, return values and errors as in `StreamReader.read`.
         """
-        return self._consumer.read(samples_per_channel)
+        return self._reader.read(samples_per_channel)
 
     def read_single_point(self) -> tuple[np.ndarray, np.float64 | None]:
-        """Wait for and read the oldest unread sample: one value per channel, and its timestamp.
+        """Return the newest sample: one value per channel, and its timestamp. It stays unread.
 
-        Errors as in `StreamConsumer.read`.
+        A stream that is read in no other way drops its oldest samples instead of overflowing.
+
+        Raises
+        ------
+        TimeoutError
+            If no sample comes within `read_timeout`, whatever the sample timing.
+        RuntimeError, OverflowError
+            If the stream has ended.
         """
-        samples, timestamps = self._consumer.read(1)
-        return samples, None if timestamps is None else timestamps[0]
+        return self._reader.newest(self._options.read_timeout)
+
+
+def _check_connections(main: Any, name: str) -> None:
+    """Raise ValueError if a buffer is connected to itself: qudi would activate it for ever."""
+    passed: list[str] = []
+    target: str | None = name
+    while target is not None and target not in passed:
+        passed.append(target)
+        target = host.connections_of(main, target).get('streamer')
+    if target == name:
+        through = ''.join(f' through "{other}"' for other in passed[1:])
+        raise ValueError(
+            f'"{name}" is connected to itself{through}. Connect its streamer to the device'
+        )

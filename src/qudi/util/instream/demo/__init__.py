@@ -1,0 +1,1 @@
+"""The demo: qudi with one simulated device, two buffers and two windows."""

@@ -1,0 +1,223 @@
+"""The streaming device as its buffers see it: what it is set to, its start and its stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Hashable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+from qudi.interface.data_instream_interface import StreamingMode
+
+from qudi.util.instream.device.guard import StartGuard
+from qudi.util.instream.device.samples import DeviceSamples
+from qudi.util.instream.device.state import DeviceState
+from qudi.util.instream.host import is_remote
+from qudi.util.instream.remote import RemoteStreamer
+from qudi.util.instream.stream import StreamSettings, same_rate
+
+__all__ = ['StreamHardware']
+
+
+class StreamHardware:
+    """A hardware module, and what is known about the stream that was started on it.
+
+    All methods are for one thread. The attributes and `time_of_next` are for any.
+
+    Parameters
+    ----------
+    streamer : DataInStreamInterface
+        The hardware module.
+    """
+
+    def __init__(self, streamer: Any) -> None:
+        constraints = streamer.constraints
+        self._is_remote = is_remote(constraints)
+        self._streamer = RemoteStreamer(streamer, constraints) if self._is_remote else streamer
+        self.name = str(self._streamer.module_name)
+        # Nothing can be put in front of a method in another process
+        self._guard = None if self._is_remote else StartGuard(streamer, self.name)
+        self.constraints = self._streamer.constraints
+        # By name, since some devices bring enums of their own
+        timing = self.constraints.sample_timing.name
+        self.rate_is_hint = timing != 'CONSTANT'
+        self.has_timestamps = timing == 'TIMESTAMP'
+        self.sample_rate = float(self.constraints.sample_rate.default)  # live value, in Hz
+        self._rate_asked_at = -math.inf
+        self._rates: dict[float, float] = {}  # that it reported, by the rates that were requested
+        # The request it was last configured with, and what it reported right after
+        self.applied: StreamSettings | None = None
+        self.reported = self._report()
+        self._reported_after: StreamSettings | None = None
+        self.state = DeviceState(self._streamer, self.name)
+        self.samples: DeviceSamples | None = None  # since its latest start
+
+    # ---------------------------------------------------------------- settings
+
+    @property
+    def channels(self) -> list[Hashable]:
+        """The channels that it delivers, in its own order."""
+        return list(self.reported.channels)
+
+    @property
+    def asked_channels(self) -> list[Hashable]:
+        """The channels that it reports now."""
+        return list(self._streamer.active_channels)
+
+    @property
+    def available_samples(self) -> int:
+        """Number of samples per channel that it can deliver at once."""
+        return int(self._streamer.available_samples)
+
+    def update_rate(self) -> None:
+        """Ask it for its live sample rate; one that cannot tell keeps the last one."""
+        self._rate_asked_at = time.perf_counter()
+        try:
+            rate = float(self._streamer.sample_rate)
+        except ConnectionError:
+            raise
+        except Exception:  # for example with all channels off
+            return
+        if math.isfinite(rate):
+            self.sample_rate = rate
+
+    def is_rate_older_than(self, age: float) -> bool:
+        """Whether the live rate was last asked for more than `age` seconds ago."""
+        return time.perf_counter() - self._rate_asked_at > age
+
+    def _report(self) -> StreamSettings:
+        """Ask it what it is set to; the rate may be rounded or measured."""
+        self.update_rate()
+        return StreamSettings(
+            tuple(self._streamer.active_channels),
+            StreamingMode[self._streamer.streaming_mode.name],
+            self._streamer.channel_buffer_size,
+            self.sample_rate,
+        )
+
+    def held(self) -> StreamSettings:
+        """Return the request that it holds, or what it reports if others changed it since."""
+        self.reported = self._report()
+        is_as_left = self._reported_after is not None and self.reported.is_same_as(
+            self._reported_after, self.rate_is_hint
+        )
+        if self.applied is None or not is_as_left:
+            self.applied = self._reported_after = self.reported
+        return self.applied
+
+    def ordered(self, request: StreamSettings) -> StreamSettings:
+        """Return a request with its channels in the order of the constraints.
+
+        Some devices report the order of the request and deliver another one; for this order both
+        are the same.
+        """
+        known = list(self.constraints.channel_units)
+        channels = [channel for channel in known if channel in request.channels]
+        channels += [channel for channel in request.channels if channel not in known]
+        return request.with_channels(channels)
+
+    def configure(self, request: StreamSettings) -> None:
+        """Configure it, with the channels in the order of the constraints; its errors pass."""
+        request = self.ordered(request)
+        mode = request.streaming_mode
+        modes = {member.name: member for member in self.constraints.streaming_modes}
+        self._streamer.configure(
+            active_channels=list(request.channels),
+            streaming_mode=modes.get(mode.name, mode),
+            channel_buffer_size=request.channel_buffer_size,
+            sample_rate=request.sample_rate,
+        )
+        self.applied = request
+        self.reported = self._reported_after = self._report()
+        if not self.rate_is_hint:
+            self._rates[request.sample_rate] = self.reported.sample_rate
+
+    def are_same_rates(self, first: float, second: float) -> bool:
+        """Whether it does the same for two requested rates, as far as it has shown."""
+        return (
+            self.rate_is_hint
+            or same_rate(first, second)
+            or same_rate(self._rates.get(first, first), self._rates.get(second, second))
+        )
+
+    def holds_rate(self, rate: float) -> bool:
+        """Whether its live rate is what a request for that rate gets."""
+        if self.rate_is_hint:
+            return True
+        return self.applied is not None and self.are_same_rates(rate, self.applied.sample_rate)
+
+    # ---------------------------------------------------------------- start and stop
+
+    def start(self) -> None:
+        """Start it; its errors pass unchanged.
+
+        Raises
+        ------
+        RuntimeError
+            If it does not run afterwards.
+        """
+        with self.state.starting():
+            (self._guard or self._streamer).start_stream()
+        self.update_rate()
+        is_regular = not self.rate_is_hint and 0 < self.sample_rate < math.inf
+        applied = self.applied
+        self.samples = DeviceSamples(
+            self._streamer,
+            self.state,
+            channel_count=len(self.reported.channels),
+            dtype=np.dtype(self.constraints.data_type),
+            has_timestamps=self.has_timestamps,
+            is_remote=self._is_remote,
+            sample_rate=self.sample_rate if is_regular else None,
+            samples_to_acquire=applied.channel_buffer_size
+            if applied is not None and applied.is_finite
+            else math.inf,
+            buffer_size=self.reported.channel_buffer_size,
+        )
+
+    def stop(self) -> None:
+        """Stop what was started here, unless another program has started it since.
+
+        Its errors pass unchanged.
+        """
+        is_elsewhere = self._guard is not None and self._guard.started_elsewhere
+        try:
+            if not is_elsewhere and self.state.is_running:
+                self._streamer.stop_stream()
+            self.state.stopped()
+        finally:
+            if self._guard is not None:
+                self._guard.release()
+
+    def starting(self) -> AbstractContextManager[None]:
+        """Keep others in this process from starting it meanwhile.
+
+        Raises
+        ------
+        RuntimeError
+            If another program is about to start it.
+        """
+        return nullcontext() if self._guard is None else self._guard.starting()
+
+    def refused(self) -> None:
+        """Note that it was not started, since another program uses it."""
+        self.state.stopped()
+        if self._guard is not None:
+            self._guard.release()
+
+    def leave(self) -> None:
+        """Give it back as it was."""
+        if self._guard is not None:
+            self._guard.remove()
+
+    def time_of_next(self, count: float) -> float:
+        """Return when it will have the next `count` samples; see DeviceSamples. Any thread."""
+        return -math.inf if self.samples is None else self.samples.time_of_next(count)
+
+    @property
+    def half_of_buffer(self) -> float:
+        """Number of samples that fill half of its own buffer, at least 1; inf if not known."""
+        size = self.reported.channel_buffer_size
+        return max(1, size // 2) if size > 0 else math.inf

@@ -1,0 +1,158 @@
+"""What is known of one activated buffer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from qudi.util.instream.device.hardware import StreamHardware
+from qudi.util.instream.device.offers import room_for_polls
+from qudi.util.instream.device.plan import interval_of
+from qudi.util.instream.device.reports import BufferReports
+from qudi.util.instream.remote import RemoteClient
+from qudi.util.instream.stream import (
+    BufferedStream,
+    BufferOptions,
+    SampleRing,
+    Selection,
+    StreamEnd,
+    StreamSettings,
+    same_rate,
+)
+
+__all__ = ['Member']
+
+
+@dataclass(eq=False)
+class Member:
+    """One activated buffer.
+
+    Parameters
+    ----------
+    options : BufferOptions
+        Name and options of the buffer.
+    reports : BufferReports
+        Told what becomes of its streams.
+    is_quitting : callable
+        Tells whether qudi quits, so that reads must not wait long. Called at every poll: it only
+        looks.
+    """
+
+    options: BufferOptions
+    reports: BufferReports
+    is_quitting: Callable[[], bool]
+    request: StreamSettings | None = None  # from its first configure on
+    # Live rates it was told lately, each with the rate of the request that it stood for
+    rates_told: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=16))
+    # Its latest stream, which may have ended, and what that one was started with
+    stream: BufferedStream | None = None
+    stream_settings: StreamSettings | None = None
+    lost_told: int = 0  # samples of that stream
+    is_stopping: bool = False  # a job that stops it is on its way
+    starts: int = 0  # calls of start in progress
+    last_thread: int = 0  # that read from its last stream
+    client: RemoteClient | None = None  # in another process, that its stream was started for
+
+    @property
+    def name(self) -> str:
+        """Name of the buffer."""
+        return self.options.name
+
+    @property
+    def settings(self) -> StreamSettings | None:
+        """What it asked for, or streams without having asked; None if there is neither."""
+        if self.request is None and self.stream is not None and not self.stream.is_stopped:
+            return self.stream_settings
+        return self.request
+
+    @property
+    def poll_interval(self) -> float:
+        """Seconds between two polls at most."""
+        return interval_of(self.options.max_poll_rate)
+
+    def requested_rate(self, rate: float) -> float:
+        """Turn a live rate that was told and comes back into the rate that was requested.
+
+        A device may round or measure its rate, and logics pass what they read into `configure`.
+        """
+        # A copy, since another thread may be told a rate meanwhile
+        told_lately = list(self.rates_told)
+        requested = (asked for told, asked in told_lately if same_rate(rate, told))
+        return next(requested, rate)
+
+    def begin_stream(
+        self,
+        settings: StreamSettings,
+        hardware: StreamHardware,
+        request_poll: Callable[[float], None],
+        samples_to_skip: int = 0,
+        timestamp_offset: float = 0.0,
+    ) -> None:
+        """Make a stream for samples of the hardware.
+
+        Raises
+        ------
+        RuntimeError
+            If the hardware does not deliver all its channels.
+        MemoryError
+            If there is no memory for its ring.
+        """
+        delivered = hardware.channels
+        missing = [channel for channel in settings.channels if channel not in delivered]
+        if missing:
+            raise RuntimeError(
+                f'"{self.name}" cannot start: it needs the channels {list(settings.channels)}, '
+                f'but "{hardware.name}" delivers {delivered}, whatever it was configured for'
+            )
+        is_all = delivered == list(settings.channels)
+        ring = self._make_ring(settings, hardware)
+        self.stream_settings = settings  # first: a status has the settings of its stream
+        self.lost_told = 0
+        self.stream = BufferedStream(
+            self.name,
+            ring,
+            selection=Selection(
+                None if is_all else [delivered.index(channel) for channel in settings.channels],
+                samples_to_skip,
+                timestamp_offset,
+            ),
+            allow_overwrite=self.options.allow_overwrite,
+            silence_limit=self._silence_limit(settings, hardware),
+            poll_interval=self.poll_interval,
+            samples_to_acquire=settings.channel_buffer_size if settings.is_finite else None,
+            last_thread=self.last_thread,
+            time_of_next=hardware.time_of_next,
+            request_poll=request_poll,
+        )
+
+    def _make_ring(self, settings: StreamSettings, hardware: StreamHardware) -> SampleRing:
+        size = settings.channel_buffer_size
+        if not self.options.allow_overwrite and not settings.is_finite:
+            # A smaller one would overflow however fast its program reads
+            size = max(size, room_for_polls(hardware, settings, self.poll_interval))
+        try:
+            return SampleRing(
+                size,
+                len(settings.channels),
+                hardware.constraints.data_type,
+                with_timestamps=hardware.has_timestamps,
+            )
+        except (MemoryError, ValueError) as error:
+            raise MemoryError(
+                f'"{self.name}" cannot start: there is no memory for a channel_buffer_size of '
+                f'{settings.channel_buffer_size} samples of the channels '
+                f'{list(settings.channels)}. Configure a smaller channel_buffer_size'
+            ) from error
+
+    def _silence_limit(self, settings: StreamSettings, hardware: StreamHardware) -> float | None:
+        """Seconds without a sample that are a fault: beyond the periods of samples and of polls."""
+        timeout = self.options.read_timeout
+        if timeout is None or hardware.rate_is_hint or settings.sample_rate <= 0:
+            return None
+        return timeout + 1 / settings.sample_rate + self.poll_interval
+
+    def end_stream(self, message: str) -> None:
+        """End its stream as stopped, if it has one."""
+        if self.stream is not None:
+            self.stream.end(StreamEnd.STOPPED, message)

@@ -1,0 +1,154 @@
+"""One poll of a device: its samples go to every stream, and what is found then."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections import deque
+from functools import partial
+
+import numpy as np
+
+from qudi.util.instream.device.changes import Changes, carry_out
+from qudi.util.instream.device.members import Member
+from qudi.util.instream.device.streams import DeviceStreams
+from qudi.util.instream.stream import BufferedStream, StreamEnd
+
+__all__ = ['DevicePolls']
+
+# How long a read may go on waiting for samples while qudi quits (s)
+_WAIT_WHILE_QUITTING = 2.0
+
+# Over how many seconds the rate of polls is measured, and over how many polls at most
+_RATE_SPAN, _RATE_POLLS = 5.0, 256
+
+
+class DevicePolls:
+    """Polls a device for its streams. For the device's thread, but for `rate_of`.
+
+    Parameters
+    ----------
+    streams : DeviceStreams
+        The streams, and the hardware.
+    """
+
+    def __init__(self, streams: DeviceStreams) -> None:
+        self._streams = streams
+        self._hardware = streams.hardware
+        self._polls: deque[float] = deque(maxlen=_RATE_POLLS)  # when the last ones came
+        self.is_rate_wanted = False  # by a program that has asked since the last poll
+
+    def rate_of(self, stream: BufferedStream) -> float:
+        """Return how many polls a second a stream gets. From any thread."""
+        if stream.has_ended:
+            return 0.0
+        polls = list(self._polls)  # at once, since a poll adds to it; a tuple would not be
+        now = time.perf_counter()
+        since = max(now - _RATE_SPAN, stream.started_at)
+        if len(polls) == _RATE_POLLS:
+            since = max(since, polls[0])
+        return (len(polls) - bisect_right(polls, since)) / (now - since) if now > since else 0.0
+
+    def demand(self) -> tuple[list[float], float]:
+        """Return when reads can be served, and when a poll should come at the latest."""
+        hardware, samples = self._hardware, self._hardware.samples
+        wanted, latest = [], [hardware.half_of_buffer]
+        for member in self._streams.active:
+            if member.stream is None:
+                continue
+            missing, at_the_latest = member.stream.demand
+            latest.append(at_the_latest)
+            if missing == 0:  # a program looks: at all polls that there may be
+                wanted.append(member.stream.started_at + member.poll_interval)
+            else:
+                wanted.append(hardware.time_of_next(missing))
+            if samples is not None and not samples.is_rate_proven:
+                wanted.append(samples.asked_at + member.poll_interval)
+        return wanted, hardware.time_of_next(min(latest))
+
+    def poll(self) -> tuple[float, bool]:
+        """Hand what the hardware has to all streams.
+
+        Returns
+        -------
+        asked_at : float
+            When the hardware was asked, by `time.perf_counter`.
+        too_early : bool
+            Whether it had fewer samples than foreseen.
+        """
+        changes: Changes = []
+        hardware, samples, active = self._hardware, self._hardware.samples, self._streams.active
+        pairs = [(member, member.stream) for member in active if member.stream is not None]
+        if not pairs or samples is None:
+            return time.perf_counter(), False
+        streams = [stream for _, stream in pairs]
+        try:
+            limit = max(stream.samples_missing for stream in streams)
+            for piece in samples.read(limit, partial(_lend, streams)):
+                for stream in streams:
+                    try:
+                        stream.put(*piece)
+                    except Exception as error:  # is no fault of the others
+                        message = f'its samples could not be stored, {_text_of(error)}'
+                        stream.end(StreamEnd.FAULT, message, error)
+            if self.is_rate_wanted:
+                self.is_rate_wanted = False
+                hardware.update_rate()
+        except BaseException as error:  # a driver may raise anything
+            _fail(active, error, hardware.name, changes)
+        self._polls.append(samples.asked_at)
+        for member, stream in pairs:
+            stream.polled(samples.asked_from)
+            if stream.tally.lost != member.lost_told:
+                _tell_lost(member, stream, changes)
+            if member.client is not None or not stream.readers.is_empty:
+                _end_if_unwanted(member, stream)
+        try:
+            self._streams.retire(changes, is_poll=True)
+        except BaseException as error:
+            text = f'"{hardware.name}" could not be stopped:'
+            changes.append(partial(active[-1].reports.warn, text, error))
+        carry_out(changes)
+        return samples.asked_at, samples.asked_too_early
+
+
+def _lend(streams: list[BufferedStream], count: int) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Return the place for the next samples in the ring of the first stream that has one."""
+    for stream in streams:
+        place = stream.lend(count)
+        if place is not None and 2 * len(place[0]) > count:  # else the device is read in slivers
+            return place
+    return None
+
+
+def _fail(active: tuple[Member, ...], error: BaseException, device: str, changes: Changes) -> None:
+    message = f'the hardware failed with {_text_of(error)}'
+    for member in active:
+        if member.stream is not None:
+            member.stream.end(StreamEnd.FAULT, message, error)
+    text = f'All streams of "{device}" end, {message}'
+    changes.append(partial(active[0].reports.warn, text, error))
+
+
+def _text_of(error: BaseException) -> str:
+    """Class and text of an exception, to stand within a sentence; some texts have several lines."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    text = ' | '.join(line for line in lines if line).rstrip('.')
+    return f'{type(error).__name__}: {text}'
+
+
+def _tell_lost(member: Member, stream: BufferedStream, changes: Changes) -> None:
+    if not stream.has_ended:  # else its end tells
+        member.lost_told = stream.tally.lost
+        changes.append(partial(member.reports.lost, stream))
+
+
+def _end_if_unwanted(member: Member, stream: BufferedStream) -> None:
+    """End a stream whose client is gone, and one whose reads wait long while qudi quits.
+
+    The thread that reads cannot be deactivated before its read returns, and qudi waits for it.
+    """
+    if member.client is not None and member.client.has_gone:
+        member.end_stream('its client in another process has disconnected')
+    if stream.readers.longest_wait >= _WAIT_WHILE_QUITTING and member.is_quitting():
+        member.end_stream('qudi quits')

@@ -1,0 +1,97 @@
+"""Which distributor belongs to which hardware module, once per process.
+
+It lives outside the qudi module, so that reloading that one leaves all buffers of a device on the
+same distributor.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from qudi.util.network import netobtain
+
+from qudi.util.instream.device.distributor import StreamDistributor
+
+__all__ = ['acquire', 'distributors', 'release']
+
+
+@dataclass
+class _Entry:
+    distributor: StreamDistributor
+    users: int = 0  # activated buffers; none while it is being closed
+
+
+# Guards the dictionary. Held for a look-up only, with no other lock taken.
+_lock = threading.Lock()
+_entries: dict[UUID, _Entry] = {}
+
+
+def acquire(streamer: Any) -> StreamDistributor:
+    """Return the distributor of a hardware module; the first user gets a new one.
+
+    Parameters
+    ----------
+    streamer : DataInStreamInterface
+        The hardware module, known by its `module_uuid`.
+
+    Raises
+    ------
+    RuntimeError
+        If the hardware hangs, perhaps in a call from before its last buffer was deactivated.
+    Exception
+        What the hardware raises when it is asked for its constraints and settings.
+    """
+    uuid = netobtain(streamer.module_uuid)
+    entry = _join(uuid, streamer)
+    while entry.users == 0:
+        if not entry.distributor.wait_until_left():
+            name = entry.distributor.streamer_name
+            raise RuntimeError(
+                f'"{name}" cannot be used: one of its calls, from before all its buffers were '
+                f'deactivated, has not returned. Check the connection to the device; if this '
+                f'lasts, reload "{name}" or restart qudi'
+            )
+        entry = _join(uuid, streamer)
+    try:
+        entry.distributor.open()
+    except BaseException:
+        release(entry.distributor)
+        raise
+    return entry.distributor
+
+
+def _join(uuid: UUID, streamer: Any) -> _Entry:
+    """Return the entry of a hardware module, with one user more; with none, it is being closed."""
+    with _lock:
+        entry = _entries.get(uuid)
+        if entry is None:
+            entry = _entries[uuid] = _Entry(StreamDistributor(streamer), users=1)
+        elif entry.users:
+            entry.users += 1
+        return entry
+
+
+def release(distributor: StreamDistributor) -> None:
+    """Give a distributor back; the last user closes it."""
+    with _lock:
+        uuid, entry = next(
+            (key, entry) for key, entry in _entries.items() if entry.distributor is distributor
+        )
+        entry.users -= 1
+        if entry.users:
+            return
+
+    def forget() -> None:
+        with _lock:
+            del _entries[uuid]
+
+    distributor.close(forget)
+
+
+def distributors() -> list[StreamDistributor]:
+    """Return the distributors that are in use."""
+    with _lock:
+        return [entry.distributor for entry in _entries.values() if entry.users]

@@ -1,0 +1,103 @@
+"""What this package uses of qudi and rpyc although they do not promise to keep it.
+
+Each function has a test that fails when a new release of qudi or rpyc has changed it.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import weakref
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from rpyc.core.netref import BaseNetref
+from rpyc.core.protocol import Connection
+
+__all__ = [
+    'calling_connection',
+    'connection_of',
+    'connections_of',
+    'is_closed',
+    'is_quitting',
+    'is_remote',
+    'replace_deactivate',
+    'socket_of',
+]
+
+# What stands between a call of a remote client and the module: rpyc, qudi's proxy, our guard
+_BETWEEN = ('rpyc.', 'qudi.core.services', 'qudi.util.instream.device.guard')
+
+
+# -------------------------------------------------------------------- qudi
+
+
+def is_quitting(module: Any) -> bool:
+    """Whether the qudi of a module quits."""
+    try:
+        main = module._qudi_main
+    except RuntimeError:  # it has been deleted
+        return False
+    # It says so already while it asks the user whether to quit; then it drops its watchdog
+    is_shutting_down = getattr(main, '_shutting_down', False)
+    return is_shutting_down and getattr(main, 'watchdog', None) is None
+
+
+def replace_deactivate(module: Any, method: Callable[[], None]) -> Callable[[], None]:
+    """Let qudi call a method of the module instead of the state machine's `deactivate`.
+
+    Returns
+    -------
+    callable
+        The state machine's own.
+    """
+    original: Callable[[], None] = module.module_state.deactivate
+    # Weakly: a reference cycle would leave this Qt object to the garbage collector's thread
+    weak_method = weakref.WeakMethod(method)
+    module.module_state.deactivate = lambda: weak_method()()  # type: ignore[misc]
+    return original
+
+
+def connections_of(main: Any, name: str) -> dict[str, str]:
+    """Return what a module of this qudi is connected to: names of modules, by connector."""
+    modules = getattr(main, 'module_manager', {})
+    return dict(modules[name].connection_cfg) if name in modules else {}
+
+
+# -------------------------------------------------------------------- rpyc
+
+
+def is_remote(value: Any) -> bool:
+    """Whether something that a module returned is in another process."""
+    return isinstance(value, BaseNetref)
+
+
+def connection_of(netref: Any) -> Connection:
+    """Return the connection to the process in which an object is."""
+    return object.__getattribute__(netref, '____conn__')
+
+
+def socket_of(connection: Connection) -> socket.socket | None:
+    """Return the socket of a connection; None for pipes, and once it is closed."""
+    sock = getattr(connection._channel.stream, 'sock', None)
+    return sock if isinstance(sock, socket.socket) else None
+
+
+def is_closed(connection: Connection) -> bool:
+    """Whether a connection is closed; where a write has failed, its stream alone is."""
+    return bool(connection.closed or connection._channel.closed)
+
+
+def calling_connection() -> Connection | None:
+    """Return the connection over which the caller's caller was called, None for a local call.
+
+    A remote client that calls a logic which then makes the call is none: the call is the logic's.
+    """
+    frame: FrameType | None = sys._getframe(3)
+    while frame is not None and frame.f_globals.get('__name__', '').startswith(_BETWEEN):
+        connection = frame.f_locals.get('self')
+        if isinstance(connection, Connection):
+            return connection
+        frame = frame.f_back
+    return None

@@ -1,0 +1,332 @@
+"""One stream of one buffer: what is not read yet, what happens when it is full, why it ended."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from qudi.util.instream.stream.readers import Readers, WaitingRead
+from qudi.util.instream.stream.ring import SampleRing
+from qudi.util.instream.stream.selection import Selection
+from qudi.util.instream.stream.status import StreamEnd, StreamEnding, StreamStatus
+from qudi.util.instream.stream.tally import Attention, Tally
+
+__all__ = ['BufferedStream']
+
+# New samples wait for the room that a read makes, but not for a thread that gets no time (s)
+_LONGEST_COPY = 0.1
+
+
+class BufferedStream:
+    """One stream of one buffer, from its start to its end.
+
+    The device's thread puts samples in; programs take them out with a `StreamReader`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the buffer, for messages.
+    ring : SampleRing
+        Empty ring for the unread samples.
+    selection : Selection, optional
+        What of the samples put in goes into the ring. All by default.
+    allow_overwrite : bool
+        Whether a full ring drops its oldest samples; otherwise the stream ends with an overflow.
+    silence_limit : float, optional
+        Seconds after which a poll without a new sample ends a waiting read. No limit by default.
+    poll_interval : float
+        Seconds between two polls.
+    samples_to_acquire : int, optional
+        Samples per channel after which the stream is finished. Endless by default.
+    last_thread : int
+        Identifier of the thread that read the buffer's stream before this one; 0 for none.
+    time_of_next : callable, optional
+        Called with a number of samples; returns when the device will have so many new ones, -inf
+        if that is not known.
+    request_poll : callable, optional
+        Called with the time by which a poll is of use. The lock is held.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ring: SampleRing,
+        *,
+        selection: Selection | None = None,
+        allow_overwrite: bool = False,
+        silence_limit: float | None = None,
+        poll_interval: float = 0.0,
+        samples_to_acquire: int | None = None,
+        last_thread: int = 0,
+        time_of_next: Callable[[float], float] | None = None,
+        request_poll: Callable[[float], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.ring = ring
+        self.silence_limit = math.inf if silence_limit is None else silence_limit
+        self._selection = selection or Selection()
+        self._allow_overwrite = allow_overwrite
+        self.samples_to_acquire = math.inf if samples_to_acquire is None else samples_to_acquire
+        self._time_of_next = time_of_next or _at_once
+        self._request_poll = request_poll or _ignore
+
+        self.tally = Tally()
+        self.attention = Attention()
+        self._last_read: tuple[np.ndarray, np.float64 | None] | None = None
+        self._ending: StreamEnding | None = None
+        self.started_at = self.polled_at = self.tally.received_at
+        self.is_read = False  # not only looked at its newest sample
+        self.is_snapshot = False  # its newest sample was looked at
+        self.is_abandoned = False  # a read gave up because of silence, and none was tried since
+        # Guards everything above but the copying into and out of the ring. It is taken last of all
+        # locks, and given back while a read waits or copies.
+        self.lock = threading.Lock()
+        self.readers = Readers(self.lock, self.silence_limit, poll_interval, last_thread)
+
+    def lend(self, count: int) -> tuple[np.ndarray, np.ndarray | None] | None:
+        """Return arrays for the next samples that spare a copy if they are put in afterwards.
+
+        As `SampleRing.lend`; None if the samples will not go into the ring as they are.
+        """
+        if self._ending is not None or not self._selection.is_all:
+            return None
+        with self.lock:
+            if not self.readers.is_copying:
+                self.ring.rewind()
+        return self.ring.lend(count)
+
+    def put(self, samples: np.ndarray, timestamps: np.ndarray | None = None) -> None:
+        """Take over samples of shape (count, channels of the device), and timestamps (s)."""
+        if self._ending is not None:
+            return
+        missing = self.samples_to_acquire - self.tally.received
+        samples, timestamps = self._selection.apply(samples, timestamps, missing)
+        count, lost = len(samples), 0
+        if not count:
+            return
+        with self.lock:
+            if not self.readers.is_copying:
+                self.ring.rewind()
+            drops_oldest = self._drops_oldest
+            if count > self.ring.free:
+                kept = self._make_room(count, drops_oldest)
+                lost = count - (kept.stop - kept.start)
+        if lost:  # else the array may be one that the ring has lent
+            samples, timestamps = samples[kept], None if timestamps is None else timestamps[kept]
+        # Without the lock, which would keep others waiting: only this thread stores
+        self.ring.store(samples, timestamps)
+        with self.lock:
+            if self._ending is not None:
+                return
+            self.ring.commit(count - lost)
+            self.tally.receive(count, lost, self.unread)
+            if lost and not drops_oldest:
+                message = (
+                    f'its ring of {self.ring.capacity} samples was full, the samples from index '
+                    f'{self.tally.received - lost} on are lost. Read faster, configure a larger '
+                    f'channel_buffer_size, or set allow_overwrite: True to lose the oldest samples '
+                    f'instead'
+                )
+                self._finish(StreamEnd.OVERFLOW, message)
+            elif self.tally.received >= self.samples_to_acquire:
+                message = f'all {self.tally.received} samples were acquired'
+                self._finish(StreamEnd.FINISHED, message)
+            self.readers.wake(self.unread)
+
+    def _make_room(self, count: int, drops_oldest: bool) -> slice:
+        """Decide what happens if new samples do not fit; return which of them go into the ring."""
+        ring, readers = self.ring, self.readers
+        if readers.is_copying:
+            readers.wait_for(lambda: count <= ring.free or not readers.is_copying, _LONGEST_COPY)
+        excess = count - ring.free
+        if excess <= 0:
+            return slice(0, count)
+        if not drops_oldest:
+            self.tally.overflow()
+            return slice(0, count - excess)
+        dropped = min(excess, len(ring))
+        ring.drop(dropped)
+        self.tally.overflow(dropped)
+        readers.overwritten += 1
+        self._last_read = None  # older than what was dropped
+        return slice(max(0, count - ring.capacity), count)
+
+    @property
+    def _drops_oldest(self) -> bool:
+        # A program that only looks at the newest sample reads nothing, so nothing can be missing
+        return self._allow_overwrite or (self.is_snapshot and not self.is_read)
+
+    def polled(self, asked_at: float) -> None:
+        """Note that a poll has handed over all it has found.
+
+        Parameters
+        ----------
+        asked_at : float
+            When the device was asked, by perf_counter.
+        """
+        self.polled_at = asked_at
+        if self.readers.is_empty:
+            return
+        with self.lock:
+            self.readers.polled(asked_at, self.tally.received_at)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the last poll came later than the limit after the newest sample."""
+        return self.polled_at - self.tally.received_at > self.silence_limit
+
+    @property
+    def demand(self) -> tuple[float, float]:
+        """With how many new samples per channel the hardware should be polled.
+
+        Returns
+        -------
+        wanted : int or inf
+            With how many the first waiting read can go on; 0 asks for all polls that there may be,
+            inf if no read waits.
+        at_the_latest : int or inf
+            With how many half of the free space is filled, or a finite acquisition is complete.
+        """
+        with self.lock:
+            if self.has_ended:
+                return math.inf, math.inf
+            wanted = self._selection.samples_to_skip + self.readers.missing(self.unread)
+            if self.attention.is_watched:
+                wanted = 0
+            free = self.ring.capacity if self._drops_oldest else self.ring.free
+            latest = min(max(1, free // 2), self.samples_missing)
+            return wanted, self._selection.samples_to_skip + latest
+
+    def end(self, cause: StreamEnd, message: str, error: BaseException | None = None) -> None:
+        """End the stream and wake all waiting reads; without effect if it has ended already.
+
+        Parameters
+        ----------
+        cause : StreamEnd
+            Why it ends. After any cause but STOPPED unread samples remain readable.
+        message : str
+            What happened, to continue "the stream of <name> has ended: ".
+        error : BaseException, optional
+            The exception behind it; later reads raise theirs from it.
+        """
+        with self.lock:
+            if not self.has_ended:
+                self._finish(cause, message, error)
+
+    def _finish(self, cause: StreamEnd, message: str, error: BaseException | None = None) -> None:
+        self._ending = StreamEnding(cause, message.rstrip('.'), error)
+        # An ended stream keeps nothing of the device's thread alive
+        self._request_poll, self._time_of_next = _ignore, _at_once
+        self.readers.wake_all()
+
+    def begin_stop(self) -> None:
+        """Wait for reads whose samples are due within a second, before their program's stop."""
+        with self.lock:
+            self.readers.begin_stop(self._due_at, lambda: self.has_ended)
+
+    def end_stop(self) -> None:
+        """Note that the stop is complete, with the device."""
+        with self.lock:
+            self.readers.end_stop()
+
+    def _due_at(self, read: WaitingRead) -> float:
+        """When a waiting read will have its samples, as far as known."""
+        missing = read.enough - self.unread
+        if missing <= 0:
+            return time.perf_counter()
+        due = self._time_of_next(self._selection.samples_to_skip + missing)
+        if math.isfinite(due):
+            return due
+        if self.tally.received == 0:
+            return math.inf
+        period = (self.tally.received_at - self.started_at) / self.tally.received
+        return self.tally.received_at + missing * period
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no more samples will come."""
+        return self._ending is not None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the buffer itself ended the stream: nothing can be read any more."""
+        return self._ending is not None and self._ending.cause is StreamEnd.STOPPED
+
+    @property
+    def unread(self) -> int:
+        """Number of samples that can be read."""
+        return len(self.ring)
+
+    @property
+    def samples_read(self) -> int:
+        """Samples per channel that were read since the start."""
+        return self.tally.received - self.tally.lost - self.unread
+
+    @property
+    def samples_missing(self) -> float:
+        """Samples per channel still to come until the stream is finished; infinite if endless."""
+        return self.samples_to_acquire - self.tally.received
+
+    def status(self, **others: Any) -> StreamStatus:
+        """How the stream is doing, consistent within itself; `others` are fields not known here."""
+        with self.lock:
+            now, ending = time.perf_counter(), self._ending
+            return StreamStatus(
+                state='running' if ending is None else ending.cause.value,
+                message='' if ending is None else ending.message,
+                ring_size=self.ring.capacity,
+                allow_overwrite=self._allow_overwrite,
+                running_time=(now if ending is None else ending.at) - self.started_at,
+                age=now - self.tally.received_at if self.tally.received else None,
+                timestamp_offset=self._selection.timestamp_offset,
+                **self.tally.numbers(self.unread),
+                **others,
+            )
+
+    def end_exception(self) -> Exception:
+        """Return what a read of the ended stream raises."""
+        assert self._ending is not None
+        return self._ending.exception(self.name, self.samples_read, self.unread)
+
+    def look(self, at_newest: bool = False) -> None:
+        """Note that a program looks for samples without waiting for them."""
+        if self.attention.look(at_newest):
+            self._request_poll(-math.inf)
+
+    def wait_for(self, read: WaitingRead) -> None:
+        """Wait until something has changed for a read."""
+        self.attention.end()
+        self._request_poll(
+            self._time_of_next(self._selection.samples_to_skip + read.enough - self.unread)
+        )
+        self.readers.wait(read, self.tally.received_at)
+
+    @property
+    def newest(self) -> tuple[np.ndarray, np.float64 | None] | None:
+        """The newest sample and its timestamp; None if there was none yet."""
+        return self.ring.newest() if self.unread else self._last_read
+
+    def took(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
+        """Count samples as read that were copied out of the ring."""
+        count = len(samples)
+        if count:
+            self.tally.note_read()
+            if count == self.unread:
+                self._last_read = (
+                    samples[-1].copy(),
+                    None if timestamps is None else timestamps[-1],
+                )
+            self.ring.drop(count)
+
+
+def _ignore(by: float) -> None:
+    pass
+
+
+def _at_once(count: float) -> float:
+    return -math.inf

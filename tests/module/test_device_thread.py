@@ -1,0 +1,675 @@
+"""DeviceThread alone: its jobs, who waits for them and how long, its polls, and its end."""
+
+import ctypes
+import gc
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from conftest import running_threads
+from qudi.util.instream.device import jobs as jobs_module
+from qudi.util.instream.device import thread as thread_module
+from qudi.util.instream.device.thread import DeviceThread
+
+
+class Hang:
+    """A call that hangs until it is released."""
+
+    def __init__(self):
+        self.has_begun, self._go_on = threading.Event(), threading.Event()
+
+    def __call__(self):
+        self.has_begun.set()
+        assert self._go_on.wait(20)
+
+    def release(self):
+        self._go_on.set()
+
+
+class Bench:
+    """A thread with polls that are counted, and what it was told late."""
+
+    def __init__(self):
+        self.polls = []
+        self.threads = set()
+        self.wanted, self.latest = [-math.inf], math.inf
+        self.demands = 0
+        self.act = lambda: None
+        self.too_early = False
+        self.late = []
+        self.thread = DeviceThread(self._poll, self._demand, self.late.append)
+        self.thread.run(lambda: self.thread.set_name('device'), 'The test')
+
+    def _poll(self):
+        now = time.perf_counter()
+        self.polls.append(now)
+        self.threads.add(threading.get_ident())
+        self.act()
+        return now, self.too_early
+
+    def _demand(self):
+        self.demands += 1
+        return self.wanted, self.latest
+
+    def set_pace(self, rate, longest_rest=1.0, slowest_call=0.0, rests_first=False):
+        self.thread.run(
+            lambda: self.thread.set_pace(rate, longest_rest, slowest_call, rests_first), 'The test'
+        )
+
+    def run(self, call, **options):
+        return self.thread.run(call, 'It cannot be done', **options)
+
+
+@pytest.fixture
+def make_bench(qapp):
+    benches = []
+
+    def make():
+        benches.append(Bench())
+        return benches[-1]
+
+    yield make
+    for one in benches:
+        if not one.thread._jobs._is_closed:
+            one.thread.close(lambda: None, 'The test')
+        assert one.thread._thread.wait(10_000), 'the thread does not end'
+
+
+@pytest.fixture
+def bench(make_bench):
+    return make_bench()
+
+
+@pytest.fixture
+def thread(bench):
+    return bench.thread
+
+
+@pytest.fixture
+def hang(bench, background, wait_until):
+    """Keep the thread busy until the end of the test, or until it is released."""
+    hangs = []
+
+    def begin():
+        hangs.append(Hang())
+        background(swallow, bench.run, hangs[-1])
+        wait_until(hangs[-1].has_begun.is_set, 'the thread hangs')
+        return hangs[-1]
+
+    yield begin
+    for one in hangs:
+        one.release()
+
+
+def swallow(function, *arguments):
+    """Call it, whatever it raises."""
+    try:
+        return function(*arguments)
+    except BaseException as error:
+        return error
+
+
+# -------------------------------------------------------------------- jobs
+
+
+def test_all_calls_come_from_one_thread_of_its_own(bench, background, wait_until):
+    bench.set_pace(1000)
+    for _ in range(20):
+        bench.threads.add(bench.run(threading.get_ident))
+        bench.threads.add(background(bench.run, threading.get_ident).result(5))
+    wait_until(lambda: len(bench.polls) > 20, 'polls came')
+    assert len(bench.threads) == 1
+    assert threading.get_ident() not in bench.threads
+    assert threading.get_native_id() != bench.run(threading.get_native_id)
+
+
+def test_a_job_returns_the_result_of_its_call(bench):
+    assert bench.run(lambda: 'result') == 'result'
+    assert bench.run(lambda: None) is None
+
+
+def test_jobs_run_in_the_order_in_which_they_came(bench, hang, background, wait_until):
+    hanging, order = hang(), []
+    jobs = []
+    for number in range(20):
+        jobs.append(background(bench.run, lambda number=number: order.append(number)))
+        wait_until(lambda n=number: len(bench.thread._jobs._jobs) == n + 1, 'the job was queued')
+    hanging.release()
+    for job in jobs:
+        job.result(5)
+    assert order == list(range(20))
+
+
+class Panic(BaseException):
+    """As of a driver in another language."""
+
+
+@pytest.mark.parametrize(
+    'error', [ValueError('wrong'), Panic('deep'), KeyboardInterrupt(), SystemExit(3)]
+)
+def test_an_exception_of_any_kind_reaches_the_caller_and_the_thread_goes_on(bench, error):
+    def fail():
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        bench.run(fail)
+    assert caught.value is error
+    assert bench.run(lambda: 1) == 1
+    assert bench.late == []
+
+
+def test_a_call_from_the_thread_itself_runs_at_once(bench):
+    order = []
+
+    def outer():
+        order.append('outer begins')
+        result = bench.run(lambda: order.append('inner') or 'inner result')
+        order.append('outer ends')
+        return result
+
+    assert bench.run(outer) == 'inner result'
+    assert order == ['outer begins', 'inner', 'outer ends']
+
+    def fail():
+        raise Panic
+
+    with pytest.raises(Panic):
+        bench.run(lambda: bench.run(fail))
+
+
+def test_jobs_run_between_two_polls_and_not_within_one(bench, background, wait_until):
+    bench.set_pace(1000)
+    hanging = Hang()
+    bench.act = hanging
+    wait_until(hanging.has_begun.is_set, 'a poll')
+    done = []
+    job = background(bench.run, lambda: done.append(True))
+    time.sleep(0.05)
+    assert not done
+    bench.act = lambda: None
+    hanging.release()
+    job.result(5)
+    assert done
+
+
+# -------------------------------------------------------------------- patience
+
+
+def test_a_caller_gives_up_a_call_that_hangs(bench):
+    bench.thread._jobs._patience = 0.3
+    hanging = Hang()
+    began = time.perf_counter()
+    with pytest.raises(
+        RuntimeError,
+        match='^It cannot be done: a call of the hardware module "device" has not returned for '
+        r'0\.3 s\. Check the connection to the device$',
+    ):
+        bench.run(hanging)
+    assert 0.3 <= time.perf_counter() - began < 1.5
+    hanging.release()
+
+
+def test_callers_share_the_patience_which_counts_from_the_beginning_of_the_call(bench, hang):
+    bench.thread._jobs._patience = 1.0
+    hang()
+    time.sleep(0.5)
+    began = time.perf_counter()
+    with pytest.raises(RuntimeError, match='has not returned for 1 s'):
+        bench.run(lambda: None)
+    assert time.perf_counter() - began < 1.0, 'it began to count when it was called'
+    for _ in range(5):
+        with pytest.raises(RuntimeError, match='has not returned for 1 s'):
+            bench.run(lambda: None)
+    assert time.perf_counter() - began < 2.5, 'each caller has a patience of its own'
+
+
+def test_who_waits_for_several_short_calls_does_not_give_up(bench, background):
+    bench.thread._jobs._patience = 0.6
+    jobs = [background(bench.run, lambda: time.sleep(0.3)) for _ in range(4)]
+    assert bench.run(lambda: 'done') == 'done'
+    for job in jobs:
+        job.result(5)
+
+
+def test_a_poll_that_hangs_counts_as_a_call(bench, wait_until):
+    hanging = Hang()
+    bench.act = hanging
+    bench.set_pace(1000)
+    wait_until(hanging.has_begun.is_set, 'a poll')
+    bench.thread._jobs._patience = 0.3
+    with pytest.raises(RuntimeError, match=r'has not returned for 0\.3 s'):
+        bench.run(lambda: None)
+    bench.act = lambda: None
+    hanging.release()
+    assert bench.run(lambda: 1) == 1
+
+
+def test_a_slow_device_has_more_of_it(bench, monkeypatch):
+    monkeypatch.setattr(jobs_module, '_PATIENCE', 0.2)
+    bench.set_pace(None, slowest_call=1.0)
+    assert bench.run(lambda: time.sleep(0.7) or 'done') == 'done'
+    bench.set_pace(None)
+    hanging = Hang()
+    with pytest.raises(RuntimeError, match=r'has not returned for 0\.2 s'):
+        bench.run(hanging)
+    hanging.release()
+
+
+def test_a_pause_of_the_process_is_no_hanging_call(bench, background, wait_until):
+    """As after a SIGSTOP: the clock went on, and the call had no time."""
+    job = background(bench.run, lambda: time.sleep(0.1) or 'done')
+    wait_until(lambda: bench.thread._jobs._busy_since < math.inf or job.done(), 'it has begun')
+    with bench.thread._jobs._lock:
+        bench.thread._jobs._busy_since -= 1000
+        bench.thread._jobs._progress.notify_all()
+    assert job.result(5) == 'done'
+
+
+# -------------------------------------------------------------------- abandoned jobs
+
+
+def test_a_job_that_has_not_begun_is_withdrawn_when_its_caller_gives_up(bench, hang):
+    bench.thread._jobs._patience = 0.2
+    hanging, ran, undone = hang(), [], []
+    with pytest.raises(RuntimeError):
+        bench.run(lambda: ran.append(1), undo=lambda: undone.append(1))
+    assert not bench.thread._jobs._jobs
+    hanging.release()
+    bench.run(lambda: None)
+    assert ran == undone == bench.late == []
+
+
+def test_a_job_that_must_run_runs_later(bench, hang):
+    bench.thread._jobs._patience = 0.2
+    hanging, ran = hang(), []
+    with pytest.raises(RuntimeError):
+        bench.run(lambda: ran.append(1), must_run=True)
+    assert ran == []
+    hanging.release()
+    bench.run(lambda: None)
+    assert ran == [1]
+    assert bench.late == []
+
+
+def test_what_an_abandoned_job_did_is_undone(bench):
+    bench.thread._jobs._patience = 0.2
+    hanging, undone = Hang(), []
+    with pytest.raises(RuntimeError):
+        bench.run(hanging, undo=lambda: undone.append(threading.get_ident()))
+    assert undone == [], 'it is not done yet'
+    hanging.release()
+    own = bench.run(threading.get_ident)
+    assert undone == [own], 'not once, or from another thread than all calls of the device'
+
+
+def test_a_job_whose_caller_waited_is_not_undone(bench):
+    undone = []
+    bench.run(lambda: None, undo=lambda: undone.append(1))
+    with pytest.raises(ZeroDivisionError):
+        bench.run(lambda: 1 / 0, undo=lambda: undone.append(1))
+    bench.run(lambda: None)
+    assert undone == []
+
+
+@pytest.mark.parametrize('where', ['in the call', 'in undo'])
+def test_an_error_that_nobody_waits_for_is_reported(bench, where):
+    bench.thread._jobs._patience = 0.2
+    hanging, undone = Hang(), []
+    error = Panic('late')
+
+    def fail():
+        raise error
+
+    def call():
+        hanging()
+        if where == 'in the call':
+            fail()
+
+    def undo():
+        undone.append(1)
+        fail()
+
+    with pytest.raises(RuntimeError):
+        bench.run(call, undo=undo)
+    hanging.release()
+    assert bench.run(lambda: 1) == 1
+    assert bench.late == [error]
+    assert undone == ([] if where == 'in the call' else [1]), 'what failed needs no undo'
+
+
+@pytest.mark.parametrize('state', ['waits for its turn', 'has begun'])
+def test_ctrl_c_in_the_waiting_caller_abandons_the_job(bench, hang, background, wait_until, state):
+    ran, undone, ids = [], [], []
+    hanging = hang() if state == 'waits for its turn' else Hang()
+
+    def call():
+        if state == 'has begun':
+            hanging()
+        ran.append(1)
+
+    def wait():
+        ids.append(threading.get_ident())
+        return bench.run(call, undo=lambda: undone.append(1))
+
+    caller = background(wait)
+    if state == 'has begun':
+        wait_until(hanging.has_begun.is_set, 'the job has begun')
+    else:
+        wait_until(lambda: bench.thread._jobs._jobs, 'the job was queued')
+    wait_until(lambda: bench.thread._jobs._progress._waiters, 'the caller waits')
+    interrupt = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    assert interrupt(ctypes.c_ulong(ids[0]), ctypes.py_object(KeyboardInterrupt)) == 1
+    # It comes when the wait for the lock ends, as it does when anything begins or ends
+    with bench.thread._jobs._lock:
+        bench.thread._jobs._progress.notify_all()
+    assert isinstance(caller.exception(10), KeyboardInterrupt)
+    hanging.release()
+    bench.run(lambda: None)
+    if state == 'has begun':
+        assert (ran, undone) == ([1], [1]), 'it goes on without its caller'
+    else:
+        assert (ran, undone) == ([], [])
+    assert bench.late == []
+
+
+def test_ctrl_c_just_after_a_job_was_queued_abandons_it_too(bench, hang, monkeypatch):
+    hanging, ran = hang(), []
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.thread._jobs, '_wake', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(lambda: ran.append(1))
+    hanging.release()
+    bench.run(lambda: None)
+    assert ran == []
+
+
+def test_ctrl_c_does_not_withdraw_a_job_that_must_run(bench, hang, monkeypatch):
+    hanging, ran = hang(), []
+
+    def interrupted(timeout=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.thread._jobs._progress, 'wait', interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(lambda: ran.append(1), must_run=True)
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(lambda: ran.append(2))
+    hanging.release()
+    bench.run(lambda: None)
+    assert ran == [1]
+
+
+# -------------------------------------------------------------------- polls
+
+
+def test_it_polls_only_while_it_has_a_rate(bench, wait_until):
+    time.sleep(0.05)
+    assert bench.polls == []
+    bench.set_pace(1000)
+    wait_until(lambda: len(bench.polls) > 20, 'polls came')
+    bench.set_pace(None)
+    count = len(bench.polls)
+    time.sleep(0.05)
+    assert len(bench.polls) == count
+    bench.set_pace(1000)
+    wait_until(lambda: len(bench.polls) > count, 'polls came again')
+
+
+@pytest.mark.parametrize('rate', [7, 40, 200])
+def test_never_more_polls_in_a_second_than_allowed_whatever_else_happens(bench, rate):
+    bench.set_pace(rate)
+    end = time.perf_counter() + 2.2
+    while time.perf_counter() < end:
+        bench.thread.request_poll(-math.inf)
+        bench.run(lambda: None)
+        bench.set_pace(None)
+        bench.set_pace(rate)
+        time.sleep(0.003)
+    times = np.array(bench.polls)
+    in_a_second = np.searchsorted(times, times + 1.0 - 1e-9) - np.arange(len(times))
+    assert rate / 2 < in_a_second.max() <= rate
+
+
+@pytest.mark.parametrize('rests_first', [True, False])
+def test_the_first_poll_comes_at_once_or_one_interval_after_the_start(
+    bench, wait_until, rests_first
+):
+    for _ in range(3):
+        bench.polls.clear()
+        time.sleep(0.25)  # so that the ceiling allows a poll
+        began = time.perf_counter()
+        bench.set_pace(5, rests_first=rests_first)
+        wait_until(lambda: bench.polls, 'the first poll')
+        since = bench.polls[0] - began
+        assert 0.2 <= since < 0.4 if rests_first else since < 0.1
+        bench.set_pace(None)
+
+
+@pytest.mark.parametrize('rate', [1e-320, 1e-9, 0.001])
+def test_a_tiny_rate_costs_nothing_and_can_be_changed(bench, wait_until, rate):
+    bench.set_pace(rate, longest_rest=1e9, rests_first=True)
+    used = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - used < 0.15, 'the thread spins'
+    assert bench.polls == []
+    bench.set_pace(1000)
+    wait_until(lambda: bench.polls, 'a poll at the new rate')
+
+
+def test_a_timer_that_fires_too_early_does_not_poll(bench):
+    worker = bench.thread._worker
+    bench.wanted = [math.inf]
+    bench.set_pace(1.0, longest_rest=60.0, rests_first=True)
+    bench.run(worker._tick)
+    assert bench.polls == []
+    assert bench.run(worker._timer.isActive), 'the poll that is due later was forgotten'
+    bench.set_pace(None)
+    bench.run(worker._tick)
+    assert bench.polls == []
+
+
+def test_a_poll_comes_when_it_is_wanted(bench, wait_until):
+    begin = time.perf_counter()
+    bench.wanted = [begin + 0.5]
+    bench.set_pace(100, longest_rest=60.0)
+    wait_until(lambda: bench.polls, 'the poll')
+    assert 0.498 < bench.polls[0] - begin < 0.6
+
+
+def test_without_a_wish_a_poll_comes_at_the_deadline_or_after_the_longest_rest(bench, wait_until):
+    bench.wanted = []
+    bench.set_pace(100, longest_rest=0.3)
+    wait_until(lambda: len(bench.polls) > 3, 'polls came', timeout=5)
+    assert np.diff(bench.polls).min() > 0.25
+    bench.set_pace(None)
+    bench.polls.clear()
+    began = time.perf_counter()
+    bench.latest = began + 0.2
+    bench.set_pace(100, longest_rest=60.0)
+    wait_until(lambda: bench.polls, 'a poll')
+    assert 0.19 < bench.polls[0] - began < 0.3
+
+
+def test_a_request_brings_a_poll_forward(bench, wait_until):
+    bench.wanted = []
+    bench.set_pace(100, longest_rest=60.0)
+    time.sleep(0.1)
+    assert bench.polls == []
+    bench.wanted = [-math.inf]
+    bench.thread.request_poll(-math.inf)
+    wait_until(lambda: bench.polls, 'the poll that was asked for', timeout=5)
+
+
+def test_a_request_that_comes_while_others_are_asked_for_is_heard(bench, wait_until):
+    def demand():
+        bench.demands += 1
+        if bench.demands == 1:
+            bench.thread.request_poll(time.perf_counter())  # by another thread, not in the list
+            return [math.inf], math.inf
+        return [-math.inf], math.inf
+
+    bench.thread._worker._demand = demand
+    bench.set_pace(100, longest_rest=60.0)
+    wait_until(lambda: bench.polls, 'a poll for the new request', timeout=5)
+
+
+def test_a_request_that_changes_nothing_wakes_nobody(bench):
+    bench.wanted = []
+    bench.set_pace(0.1, longest_rest=60.0, rests_first=True)
+    bench.run(lambda: None)  # the plan is made
+    time.sleep(0.05)
+    demands = bench.demands
+    for _ in range(100):
+        bench.thread.request_poll(time.perf_counter() + 100.0)
+    time.sleep(0.05)
+    assert bench.demands == demands
+    bench.wanted = [-math.inf]
+    for _ in range(100):
+        bench.thread.request_poll(time.perf_counter())
+    time.sleep(0.05)
+    assert demands < bench.demands <= demands + 2, (
+        'the ceiling allows nothing earlier, however many requests come'
+    )
+
+
+@pytest.mark.qt_no_exception_capture
+def test_polls_go_on_after_one_that_raised(bench, wait_until):
+    def fail_once():
+        if len(bench.polls) == 1:
+            raise ValueError('the first poll fails')
+
+    bench.act = fail_once
+    bench.set_pace(1000)
+    wait_until(lambda: len(bench.polls) > 3, 'more polls came')
+    assert bench.run(lambda: 1) == 1
+
+
+# -------------------------------------------------------------------- its end
+
+
+def test_it_runs_a_last_job_and_ends(bench, wait_until):
+    bench.set_pace(1000)
+    wait_until(lambda: bench.polls, 'polls came')
+    left = []
+    assert bench.thread.close(lambda: left.append(threading.get_ident()), 'It cannot be left')
+    assert len(left) == 1
+    assert left[0] != threading.get_ident()
+    count = len(bench.polls)
+    time.sleep(0.05)
+    assert len(bench.polls) == count
+    assert not running_threads()
+    assert bench.thread not in thread_module._running
+
+
+def test_no_job_is_taken_once_it_is_being_closed(bench, hang):
+    bench.thread._jobs._patience = 0.2
+    hanging, left = hang(), []
+    assert not bench.thread.close(lambda: left.append(1), 'It cannot be left')
+    with pytest.raises(
+        RuntimeError,
+        match=r'^It cannot be done: the last buffer of its device is being deactivated, try again$',
+    ):
+        bench.run(lambda: None)
+    assert left == []
+    hanging.release()
+
+
+def test_what_waits_before_a_close_is_done_before(bench, hang, background, wait_until):
+    hanging, order = hang(), []
+    stop = background(bench.run, lambda: order.append('stop'))
+    wait_until(lambda: bench.thread._jobs._jobs, 'the stop was queued')
+    close = background(bench.thread.close, lambda: order.append('leave'), 'It cannot be left')
+    wait_until(lambda: len(bench.thread._jobs._jobs) == 2, 'the last job was queued')
+    hanging.release()
+    stop.result(5)
+    assert close.result(5)
+    assert order == ['stop', 'leave']
+
+
+def test_a_last_job_that_fails_ends_it_nevertheless(bench, wait_until):
+    def fail():
+        raise OSError('it cannot be left')
+
+    with pytest.raises(OSError, match='cannot be left'):
+        bench.thread.close(fail, 'It cannot be left')
+    wait_until(lambda: not running_threads(), 'it has ended')
+
+
+def test_it_can_be_closed_from_its_own_thread(bench, wait_until):
+    results, left = [], []
+    bench.act = lambda: (
+        results or results.append(bench.thread.close(lambda: left.append(1), 'It cannot be left'))
+    )
+    bench.set_pace(1000)
+    wait_until(lambda: results, 'the poll')
+    assert results == [False]
+    wait_until(lambda: not running_threads(), 'it has ended')
+    assert left == [1]
+
+
+def test_it_can_be_closed_in_a_job_of_its_own(bench, wait_until):
+    left = []
+    result = bench.run(lambda: bench.thread.close(lambda: left.append(1), 'It cannot be left'))
+    assert result is False
+    wait_until(lambda: not running_threads(), 'it has ended')
+    assert left == [1]
+
+
+def test_a_thread_that_hangs_is_left_to_end_on_its_own(bench, wait_until):
+    hanging, left = Hang(), []
+    bench.act = hanging
+    bench.set_pace(1000)
+    wait_until(hanging.has_begun.is_set, 'the poll hangs')
+    bench.thread._jobs._patience = 0.1
+    assert not bench.thread.close(lambda: left.append(1), 'It cannot be left')
+    assert left == []
+    gc.collect()
+    assert bench.thread in thread_module._running, 'it may be destroyed while it runs'
+    hanging.release()
+    wait_until(lambda: not running_threads(), 'it has ended')
+    assert left == [1]
+
+
+def test_threads_that_ended_later_are_forgotten_with_the_next_one(make_bench, wait_until):
+    bench = make_bench()
+    hanging = Hang()
+    bench.act = hanging
+    bench.set_pace(1000)
+    wait_until(hanging.has_begun.is_set, 'the poll hangs')
+    bench.thread._jobs._patience = 0.1
+    bench.thread.close(lambda: None, 'It cannot be left')
+    hanging.release()
+    wait_until(lambda: not running_threads(), 'it has ended')
+    make_bench()
+    assert bench.thread not in thread_module._running
+
+
+def test_two_devices_do_not_wait_for_each_other(make_bench, background, wait_until):
+    first, second = make_bench(), make_bench()
+    hanging = Hang()
+    job = background(first.run, hanging)
+    wait_until(hanging.has_begun.is_set, 'the first one hangs')
+    began = time.perf_counter()
+    assert second.run(lambda: 'done') == 'done'
+    assert time.perf_counter() - began < 1.0
+    hanging.release()
+    job.result(5)
+
+
+def test_many_callers_at_once_each_get_their_own_result(bench, background):
+    bench.set_pace(1000)
+
+    def call(seed):
+        return [bench.run(lambda n=n: (seed, n)) for n in range(100)]
+
+    results = [background(call, seed) for seed in range(8)]
+    for seed, result in enumerate(results):
+        assert result.result(20) == [(seed, n) for n in range(100)]

@@ -1,0 +1,102 @@
+"""What is used of qudi and rpyc without their promise: a test fails when they change it."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+import rpyc
+from qudi.core.application import Qudi
+from rpyc.utils.server import ThreadedServer
+
+from qudi.util.instream import host
+
+CALLERS = []
+
+
+class Service(rpyc.Service):
+    """Serves a method that asks who has called it."""
+
+    def exposed_ask(self):
+        CALLERS.append(calling_connection() is not None)
+
+    def exposed_ask_logic(self):
+        ask_who_calls()
+
+    def exposed_list(self):
+        return [1, 2]
+
+
+def ask_who_calls():
+    CALLERS.append(calling_connection() is not None)
+
+
+def calling_connection():
+    return host.calling_connection()
+
+
+@pytest.fixture
+def connection(wait_until):
+    server = ThreadedServer(Service(), hostname='127.0.0.1', port=0)
+    thread = threading.Thread(target=server.start, daemon=True)
+    thread.start()
+    wait_until(lambda: server.active, 'the server runs')
+    connection = rpyc.connect('127.0.0.1', server.port)
+    yield connection
+    connection.close()
+    server.close()
+    thread.join(10)
+
+
+def test_the_socket_of_a_connection_is_found(connection):
+    sock = host.socket_of(connection)
+    assert sock.getpeername()[0] == '127.0.0.1'
+    assert not host.is_closed(connection)
+    connection.close()
+    assert host.is_closed(connection)
+
+
+def test_the_connection_of_an_object_in_another_process_is_found(connection):
+    remote = connection.root.list()
+    assert host.is_remote(remote)
+    assert not host.is_remote([1, 2])
+    assert host.connection_of(remote) is connection
+
+
+def test_a_quitting_qudi_drops_its_watchdog_and_says_that_it_shuts_down():
+    """The names of both are those of the installed qudi."""
+    names = set(Qudi.quit.__code__.co_names) | set(Qudi.__init__.__code__.co_names)
+    for function in vars(Qudi).values():
+        names |= set(getattr(getattr(function, '__code__', None), 'co_names', ()))
+    assert {'_shutting_down', 'watchdog'} <= names
+    main = SimpleNamespace(_shutting_down=True, watchdog=None)
+    module = SimpleNamespace(_qudi_main=main)
+    assert host.is_quitting(module)
+    main.watchdog = object()
+    assert not host.is_quitting(module), 'qudi asks its user whether to quit'
+    main.watchdog, main._shutting_down = None, False
+    assert not host.is_quitting(module)
+
+
+def test_qudi_deactivates_a_module_through_the_method_that_was_replaced(bench):
+    buffer = bench.buffer('buffer1')
+    calls = []
+    original = buffer.module_state.deactivate
+    buffer.module_state.deactivate = lambda: (calls.append(1), original())
+    bench.qudi.deactivate('buffer1')
+    assert calls == [1]
+    assert buffer.module_state() == 'deactivated'
+
+
+def test_the_connections_of_a_module_are_found(bench):
+    bench.buffer('buffer1')
+    assert host.connections_of(bench.qudi, 'buffer1') == {'streamer': 'streamer'}
+    assert host.connections_of(bench.qudi, 'streamer') == {}
+    assert host.connections_of(bench.qudi, 'no such module') == {}
+
+
+def test_a_call_over_a_connection_is_told_from_a_local_one(connection):
+    CALLERS.clear()
+    ask_who_calls()
+    connection.root.ask()
+    connection.root.ask_logic()  # what a logic calls is the call of the logic
+    assert CALLERS == [False, True, False]
