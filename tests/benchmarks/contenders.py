@@ -28,8 +28,8 @@ import zmq
 from qudi.interface.data_instream_interface import StreamingMode
 
 from conftest import QudiHost
-from qudi.util.instream import registry
-from qudi.util.instream.distributor import StreamDistributor
+from qudi.util.instream.device import registry
+from qudi.util.instream.device.distributor import StreamDistributor
 
 __all__ = [
     'Buffer',
@@ -67,6 +67,8 @@ class Load:
         Samples per channel that each consumer may be behind: a second by default.
     clocked : bool
         Whether the device makes samples by itself.
+    block : float
+        In pieces of how many seconds the device shows its samples; 0 for one by one.
     """
 
     rate: float = 1000.0
@@ -76,12 +78,13 @@ class Load:
     channels: int = 2
     ring_size: int = 0
     clocked: bool = True
+    block: float = 0.0
 
     @property
     def capacity(self) -> int:
         return self.ring_size or max(1000, int(self.rate))
 
-    def block(self) -> np.ndarray:
+    def array(self) -> np.ndarray:
         """Return an array for one read, its memory in use already."""
         return np.zeros((self.read_size, self.channels))
 
@@ -100,7 +103,11 @@ class Contender:
     def __init__(self, load: Load) -> None:
         self.load = load
         self.qudi = QudiHost()
-        options = {'channel_count': load.channels, 'clocked': load.clocked}
+        options = {
+            'channel_count': load.channels,
+            'clocked': load.clocked,
+            'block': load.block,
+        }
         self.qudi.add('hardware', 'streamer', 'instream_source.InStreamSource', options)
         self.device = self.qudi.activate('streamer')
         self.device.clock_delay = random.random() * self._longest_delay
@@ -188,7 +195,7 @@ class FixedBeat(Buffer):
 
     def __enter__(self) -> FixedBeat:
         # From before the distributor is made until it is closed, since that keeps a bound method
-        self._patch = mock.patch.object(StreamDistributor, '_wishes', _always)
+        self._patch = mock.patch.object(StreamDistributor, '_demand', _always)
         self._patch.start()
         super().__enter__()
         return self
@@ -223,7 +230,7 @@ class MemoryCopies(Contender):
 
     def start(self) -> None:
         super().start()
-        self._staging = self.load.block()
+        self._staging = self.load.array()
         self._rings = [
             np.zeros((self.load.capacity, self.load.channels)) for _ in range(self.load.consumers)
         ]

@@ -67,6 +67,7 @@ class Scale:
     last_rate: float = 1e10  # and where it ends at the latest
     bisections: int = 3
     polls: int = 1000  # per timed piece
+    backlog_seconds: float = 6.0  # of samples that are read at once
 
     @classmethod
     def quick(cls) -> Scale:
@@ -83,6 +84,7 @@ class Scale:
             last_rate=2e6,
             bisections=0,
             polls=50,
+            backlog_seconds=0.5,
         )
 
 
@@ -125,7 +127,7 @@ def cpu_per_gigabyte(scale: Scale) -> dict:
 
 
 def _cost_of_a_gigabyte(contender_class: type[Contender], load: Load, chunks: int) -> float:
-    blocks = [load.block() for _ in range(load.consumers)]
+    blocks = [load.array() for _ in range(load.consumers)]
     with contender_class(load) as contender:
 
         def deliver(count: int) -> None:
@@ -160,7 +162,7 @@ class Reader(threading.Thread):
         self.problem: BaseException | None = None
 
     def run(self) -> None:
-        block, length = self._contender.load.block(), len(self._contender.device.samples)
+        block, length = self._contender.load.array(), len(self._contender.device.samples)
         try:
             while not self.stopping:
                 self._contender.read(self._consumer, block)
@@ -342,6 +344,96 @@ def _idle_cpu(seconds: float) -> float:
         return (time.process_time() - cpu) / (time.perf_counter() - began)
 
 
+# -------------------------------------------------------------------- what one costs another
+
+
+def large_read(scale: Scale) -> dict:
+    """Worst read of a loop of 20 ms, alone and while much is copied beside it, in seconds.
+
+    Beside a buffer, the program of another buffer reads a large backlog; beside the device, an
+    array of the same size is copied.
+    """
+    worst: dict[str, dict[str, list[float]]] = {}
+    for _ in range(scale.repeats):
+        for contender in (Direct, Buffer):
+            for beside in ('alone', 'beside a large read'):
+                seconds = _worst_read(contender, scale, beside != 'alone')
+                worst.setdefault(contender.name, {}).setdefault(beside, []).append(seconds)
+    return {
+        name: {beside: median(values) for beside, values in cases.items()}
+        for name, cases in worst.items()
+    }
+
+
+def _worst_read(contender_class: type[Contender], scale: Scale, is_beside: bool) -> float:
+    rate = 1e6
+    is_buffer = issubclass(contender_class, Buffer)
+    load = Load(rate, 20_000, 30, consumers=1 + is_buffer, ring_size=int(10 * rate))
+    backlog = np.zeros((int(rate * scale.backlog_seconds), load.channels))
+    target = np.ones_like(backlog)
+    with contender_class(load) as contender:
+        reader = Reader(contender, 0)
+        with quiet():
+            contender.start()
+            reader.start()
+            time.sleep(scale.backlog_seconds)
+            began = time.perf_counter()
+            if is_beside and is_buffer:
+                contender.read(1, target[: int(0.9 * len(target))])
+            elif is_beside:
+                target[:] = backlog
+            while time.perf_counter() < began + 0.3:
+                time.sleep(0.01)
+            reader.stopping = True
+            contender.stop()
+            reader.join(10)
+    if reader.problem is not None:
+        raise RuntimeError(f'{contender.name} failed beside a large read') from reader.problem
+    times = np.array([began, *(t for t in reader.times if t > began)])
+    return float(np.diff(times).max())
+
+
+# -------------------------------------------------------------------- short streams, blocks
+
+
+def frames(scale: Scale) -> dict:
+    """Seconds of a frame of 20 ms: start, read, stop. And the median of the ratios to direct."""
+    seconds: dict[str, list[float]] = {}
+    load = Load(1000, 20, 100, consumers=1)
+    block = load.array()
+    for _ in range(scale.repeats):
+        for contender_class in (Direct, Buffer):
+            with contender_class(load) as contender:
+                contender.device.clock_delay = 0.0
+                for _ in range(scale.starts):
+                    began = time.perf_counter()
+                    contender.start()
+                    contender.read(0, block)
+                    contender.stop()
+                    seconds.setdefault(contender.name, []).append(time.perf_counter() - began)
+    direct = seconds[Direct.name]
+    return {
+        name: {
+            'seconds': median(values),
+            'ratio': median(a / b for a, b in zip(values, direct, strict=True)),
+        }
+        for name, values in seconds.items()
+    }
+
+
+def blocks(scale: Scale) -> dict:
+    """Age of the newest sample of a read, from a device that shows samples in blocks of 20 ms."""
+    load = Load(1000, 50, 30, consumers=1, block=0.02)
+    seconds = max(scale.seconds, scale.slow_reads * load.read_size / load.rate)
+    starts: dict[str, list[list[float]]] = {}
+    for _ in range(max(1, scale.starts // 2)):
+        for contender in (Direct, Buffer):
+            starts.setdefault(contender.name, []).append(
+                checked_stream(contender, load, seconds).ages
+            )
+    return {name: _percentiles(ages) for name, ages in starts.items()}
+
+
 # -------------------------------------------------------------------- cost per consumer, memory
 
 
@@ -412,6 +504,9 @@ MEASUREMENTS: dict[str, Callable[[Scale], dict]] = {
     'memory': memory,
     'everyday': everyday,
     'polls': polls,
+    'large': large_read,
+    'frames': frames,
+    'blocks': blocks,
     'latency': latency,
     'rate': highest_rate,
 }

@@ -100,6 +100,24 @@ def _check_consumers(consumers: dict) -> Iterator[Check]:
     yield 'a 64th consumer, per poll', f'{last:.1f} µs', '10 µs', last <= 10
 
 
+def _check_large(large: dict) -> Iterator[Check]:
+    ours = large[OURS]
+    more = 1e3 * (ours['beside a large read'] - ours['alone'])
+    yield 'worst read beside a large read, above that alone', f'{more:.0f} ms', '50 ms', more <= 50
+
+
+def _check_frames(frames: dict) -> Iterator[Check]:
+    ratio = frames[OURS]['ratio']
+    yield 'a frame of start, read and stop, over direct', f'{ratio:.2f}', '1.25', ratio <= 1.25
+
+
+def _check_blocks(blocks: dict) -> Iterator[Check]:
+    # The worst directly is that a block has just been missed; a poll comes an interval later
+    value, limit = 1e3 * blocks[OURS]['99'], 20 + 1000 / 30 + 5
+    what = 'age of the newest sample in blocks of 20 ms at 30 polls/s, 99th percentile'
+    yield what, f'{value:.0f} ms', f'{limit:.0f} ms', value <= limit
+
+
 def _check_memory(memory: dict) -> Iterator[Check]:
     full = memory['full']
     yield 'memory per buffer, in rings', f'{full:.3f}', '1.02', full <= 1.02
@@ -112,6 +130,9 @@ _CHECKS: dict[str, Callable[[dict], Iterator[Check]]] = {
     'cpu': _check_cpu,
     'consumers': _check_consumers,
     'memory': _check_memory,
+    'large': _check_large,
+    'frames': _check_frames,
+    'blocks': _check_blocks,
 }
 
 
@@ -206,12 +227,36 @@ def _memory_table(memory: dict) -> tuple[list[str], list]:
     return ['', 'memory per buffer, in rings'], rows
 
 
+def _large_table(large: dict) -> tuple[list[str], list]:
+    rows = [
+        [name, *(_milliseconds(value) for value in row.values())] for name, row in large.items()
+    ]
+    return ['worst read of 20 ms (ms)', *next(iter(large.values()))], rows
+
+
+def _frames_table(frames: dict) -> tuple[list[str], list]:
+    rows = [
+        [name, _milliseconds(row['seconds']), f'{row["ratio"]:.2f}'] for name, row in frames.items()
+    ]
+    return ['start, read 20 ms, stop', 'ms', 'over direct'], rows
+
+
+def _blocks_table(blocks: dict) -> tuple[list[str], list]:
+    rows = [
+        [name, *(_milliseconds(value) for value in row.values())] for name, row in blocks.items()
+    ]
+    return ['age of the newest sample (ms)', *next(iter(blocks.values()))], rows
+
+
 _TABLES: dict[str, Callable[[dict], tuple[list[str], list]]] = {
     'cpu': _cpu_table,
     'consumers': _consumers_table,
     'memory': _memory_table,
     'everyday': _everyday_table,
     'polls': _polls_table,
+    'large': _large_table,
+    'frames': _frames_table,
+    'blocks': _blocks_table,
     'latency': _latency_table,
     'rate': _rate_table,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -31,10 +32,12 @@ class InStreamSource(DataInStreamInterface):
             channel_count: 2  # optional
             clocked: True  # optional, True makes sample_rate samples a second, False as many
                            # as `produce` is told to
+            block: 0.0  # optional, shows its samples in pieces of so many seconds
     """
 
     _channel_count = ConfigOption('channel_count', default=2)
     _clocked = ConfigOption('clocked', default=True)
+    _block = ConfigOption('block', default=0.0)
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -117,7 +120,10 @@ class InStreamSource(DataInStreamInterface):
         now = time.perf_counter()
         self.looks.append(now)
         if self._clocked:
-            self._produced = max(0, int((now - self._clock_start) * self._rate))
+            elapsed = now - self._clock_start
+            if self._block:
+                elapsed -= elapsed % self._block
+            self._produced = max(0, int(elapsed * self._rate))
             if self._produced - self._taken > self._buffer_size:
                 raise OverflowError(f'the device has room for {self._buffer_size} samples only')
         return self._produced - self._taken
@@ -126,7 +132,10 @@ class InStreamSource(DataInStreamInterface):
         end = self._taken + samples_per_channel
         if end > self._produced:
             assert self._clocked, 'more was asked for than there is'
-            time.sleep(max(0.0, self._clock_start + end / self._rate - time.perf_counter()))
+            due = end / self._rate
+            if self._block:
+                due = self._block * math.ceil(due / self._block - 1e-9)
+            time.sleep(max(0.0, self._clock_start + due - time.perf_counter()))
         target = data_buffer.reshape(-1, self._channel_count)
         done = 0
         while done < samples_per_channel:
