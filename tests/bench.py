@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 from qudi.hardware.instream_simulator import foretold_samples, foretold_timestamps
 from qudi.interface.data_instream_interface import SampleTiming, StreamingMode
@@ -38,6 +40,13 @@ class Bench:
         self.device.produce(count)
         self._wait_until(lambda: self.device.taken == target, f'the buffers took {count} samples')
         self.let_poll_finish()
+
+    @staticmethod
+    def let_reports_finish(buffer):
+        """Wait until the reports so far, about a start for example, have been made."""
+        is_done = threading.Event()
+        buffer._reports._reports.put(is_done.set)
+        assert is_done.wait(10), f'the reports of {buffer.module_name} hang'
 
     @staticmethod
     def let_poll_finish():

@@ -269,6 +269,22 @@ def test_a_slow_log_handler_delays_no_reader_and_no_stop(bench, background, hand
     blocked.set()
 
 
+def test_a_slow_log_handler_keeps_no_sample_from_other_buffers(bench, background, handle, blocked):
+    full, other = bench.buffers(2)
+    configure(full, size=50)
+    configure(other, size=1000)
+    for buffer in (full, other):
+        buffer.start_stream()
+    handler = handle(lambda: blocked.wait(4))
+    bench.device.produce(60)
+    assert handler.called.wait(5), 'the overflow was not logged, this proves nothing'
+    bench.device.produce(60)
+    samples, _ = background(other.read_data, 120).result(2)
+    assert samples.size == 120 * len(other.active_channels)
+    blocked.set()
+    other.stop_stream()
+
+
 def test_a_log_handler_that_stops_a_stream_waits_for_nobody(bench, background, handle):
     buffers = bench.buffers(2)
     for buffer in buffers:

@@ -306,6 +306,7 @@ def test_nobody_changes_the_state_while_qudi_deactivates(bench, background, wait
     other.start_stream()
     configure(buffer, size=10)
     buffer.start_stream()
+    bench.let_reports_finish(buffer)
     buffer._reports._follow_state = lambda: None
     bench.device.produce(20)  # overflows
     wait_until(lambda: 'buffer1' not in distributor.active_names, 'the buffer is inactive')

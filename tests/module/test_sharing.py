@@ -63,9 +63,7 @@ def test_module_state_is_idle_when_a_stop_returns_even_if_the_device_was_first(b
         buffer._follow_stream()
 
     buffer.start_stream()
-    is_start_told = threading.Event()
-    buffer._reports._reports.put(is_start_told.set)
-    assert is_start_told.wait(10)
+    bench.let_reports_finish(buffer)
     buffer._reports._follow_state = follow_late
     # As the first step of a stop does
     buffer._reader._stream.end(StreamEnd.STOPPED, 'it was stopped')
