@@ -42,7 +42,7 @@ STREAM = 'util/instream/stream/stream.py'
 STREAMS = 'util/instream/device/streams.py'
 THREAD = 'util/instream/device/thread.py'
 WATCH = 'util/instream/monitor/watch.py'
-MODULE = 'hardware/interfuse/instream_buffer.py'
+MODULE = 'hardware/instream_buffer/buffer.py'
 MONITOR_LOGIC = 'logic/instream_monitor_logic.py'
 MONITOR_WINDOW = 'gui/instream_monitor/monitor_window.py'
 

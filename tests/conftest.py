@@ -71,7 +71,7 @@ class QudiHost(QtCore.QObject):
         self.add(
             'hardware',
             name,
-            'interfuse.instream_buffer.DataInStreamBuffer',
+            'instream_buffer.buffer.DataInStreamBuffer',
             options,
             {'streamer': 'streamer'},
         )

@@ -17,7 +17,7 @@ def test_a_fault_of_one_device_leaves_another_one_alone(bench, qudi, wait_until)
     qudi.add(
         'hardware',
         'healthy_buffer',
-        'interfuse.instream_buffer.DataInStreamBuffer',
+        'instream_buffer.buffer.DataInStreamBuffer',
         {'max_poll_rate': 1000},
         {'streamer': 'healthy'},
     )

@@ -266,7 +266,7 @@ def test_a_ring_that_does_not_fit_into_the_memory_is_named(make_bench):
 
 
 def test_a_buffer_that_is_connected_to_itself_is_told_so(qudi, caplog):
-    buffer = 'interfuse.instream_buffer.DataInStreamBuffer'
+    buffer = 'instream_buffer.buffer.DataInStreamBuffer'
     qudi.add('hardware', 'loop', buffer, connect={'streamer': 'loop'})
     # No pytest.raises: what it keeps is a reference cycle with qudi's ManagedModule in it, and
     # PySide2 deletes the main thread's QThread when it collects that

@@ -164,7 +164,7 @@ def test_a_client_of_a_buffer_with_another_buffer_on_it_is_known(bench, served):
     bench.qudi.add(
         'hardware',
         'outer',
-        'interfuse.instream_buffer.DataInStreamBuffer',
+        'instream_buffer.buffer.DataInStreamBuffer',
         {},
         {'streamer': 'buffer1'},
     )

@@ -211,7 +211,7 @@ def test_two_devices_do_not_know_of_each_other(bench, qudi):
     qudi.add(
         'hardware',
         'other_buffer',
-        'interfuse.instream_buffer.DataInStreamBuffer',
+        'instream_buffer.buffer.DataInStreamBuffer',
         connect={'streamer': 'other_device'},
     )
     other = qudi.activate('other_buffer')
@@ -231,7 +231,7 @@ def test_a_buffer_can_be_connected_to_a_buffer(bench, qudi):
     qudi.add(
         'hardware',
         'upper',
-        'interfuse.instream_buffer.DataInStreamBuffer',
+        'instream_buffer.buffer.DataInStreamBuffer',
         {'max_poll_rate': 1000},
         connect={'streamer': 'lower'},
     )
@@ -243,6 +243,22 @@ def test_a_buffer_can_be_connected_to_a_buffer(bench, qudi):
     bench.assert_delivers(upper, 0, 100)
     upper.stop_stream()
     assert lower.module_state() == 'idle'
+
+
+def test_buffers_of_both_module_paths_share_the_device(bench, qudi):
+    (buffer,) = bench.buffers(1)
+    first_path = 'interfuse.instream_buffer.DataInStreamBuffer'
+    qudi.add('hardware', 'other', first_path, connect={'streamer': 'streamer'})
+    other = qudi.activate('other')
+    buffer.start_stream()
+    other.start_stream()
+    bench.produce(10)
+    bench.assert_delivers(buffer, 0, 10)
+    bench.assert_delivers(other, 0, 10)
+    buffer.stop_stream()
+    assert bench.device.module_state() == 'locked', 'the other buffer still streams'
+    other.stop_stream()
+    assert bench.device.module_state() == 'idle'
 
 
 def test_an_idle_buffer_polls_nothing(bench, qtbot):

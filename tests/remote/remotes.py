@@ -41,7 +41,7 @@ class RemoteError(Exception):
 
 def buffer_entry(streamer='streamer', allow_remote=True, **options):
     return {
-        'module.Class': 'interfuse.instream_buffer.DataInStreamBuffer',
+        'module.Class': 'instream_buffer.buffer.DataInStreamBuffer',
         'allow_remote': allow_remote,
         'options': options,
         'connect': {'streamer': streamer},

@@ -79,7 +79,7 @@ def test_the_blocks_of_python_run_one_after_the_other(qudi, add_device, path, ca
     qudi.add(
         'hardware',
         'stream_buffer1',
-        'interfuse.instream_buffer.DataInStreamBuffer',
+        'instream_buffer.buffer.DataInStreamBuffer',
         connect={'streamer': DEVICE},
     )
     buffer = qudi.activate('stream_buffer1')

@@ -411,7 +411,7 @@ def distant(bench, wait_until, monkeypatch, background):
         'served',
         'hardware',
         {
-            'module.Class': 'interfuse.instream_buffer.DataInStreamBuffer',
+            'module.Class': 'instream_buffer.buffer.DataInStreamBuffer',
             'options': {'max_poll_rate': 1000},
             'connect': {'streamer': 'streamer'},
             'allow_remote': True,
@@ -573,7 +573,7 @@ def test_the_picture_shows_a_healthy_a_nearly_full_and_an_overflown_buffer(
             qudi.add(
                 'hardware',
                 name,
-                'interfuse.instream_buffer.DataInStreamBuffer',
+                'instream_buffer.buffer.DataInStreamBuffer',
                 {'allow_overwrite': name == 'spectrum'},
                 {'streamer': 'photon_counter'},
             )

@@ -19,7 +19,7 @@ def quit_qudi(directory, options, *words):
     names = [f'buffer{number}' for number in range(1, len(options) + 1)]
     hardware = {
         name: {
-            'module.Class': 'interfuse.instream_buffer.DataInStreamBuffer',
+            'module.Class': 'instream_buffer.buffer.DataInStreamBuffer',
             'options': {'read_timeout': None, **option},
             'connect': {'streamer': 'streamer'},
         }

@@ -61,11 +61,10 @@ def test_each_room_imports_only_what_is_below_it(path):
 
 
 @pytest.mark.parametrize('path', MODULES, ids=name_of)
-def test_no_other_part_imports_the_qudi_module(path):
-    if room := path.name == 'instream_buffer.py':
-        assert room
+def test_nothing_but_the_first_path_imports_the_qudi_module(path):
+    if name_of(path) == 'hardware/interfuse/instream_buffer.py':
         return
-    found = [name for name in imports_of(path) if 'interfuse' in name]
+    found = [name for name in imports_of(path) if name.startswith('qudi.hardware')]
     assert not found, f'{name_of(path)} imports {found}'
 
 
