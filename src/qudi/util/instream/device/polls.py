@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_right
 from collections import deque
@@ -36,6 +37,7 @@ class DevicePolls:
         self._streams = streams
         self._hardware = streams.hardware
         self._polls: deque[float] = deque(maxlen=_RATE_POLLS)  # when the last ones came
+        self._enough = math.inf  # samples since the start that the first waiting read waits for
         self.is_rate_wanted = False  # by a program that has asked since the last poll
 
     def rate_of(self, stream: BufferedStream) -> float:
@@ -52,7 +54,7 @@ class DevicePolls:
     def demand(self) -> tuple[list[float], float]:
         """Return when reads can be served, and when a poll should come at the latest."""
         hardware, samples = self._hardware, self._hardware.samples
-        wanted, latest = [], [hardware.half_of_buffer]
+        wanted, needed, latest = [], [], [hardware.half_of_buffer]
         for member in self._streams.active:
             if member.stream is None:
                 continue
@@ -62,8 +64,11 @@ class DevicePolls:
                 wanted.append(member.stream.started_at + member.poll_interval)
             else:
                 wanted.append(hardware.time_of_next(missing))
+                needed.append(missing)
             if samples is not None and not samples.is_rate_proven:
                 wanted.append(samples.asked_at + member.poll_interval)
+        if samples is not None:
+            self._enough = samples.taken + min(needed, default=math.inf)
         return wanted, hardware.time_of_next(min(latest))
 
     def poll(self) -> tuple[float, bool]:
@@ -74,7 +79,7 @@ class DevicePolls:
         asked_at : float
             When the hardware was asked, by `time.perf_counter`.
         too_early : bool
-            Whether it had fewer samples than foreseen.
+            Whether a read goes on waiting, because it had fewer samples than foreseen.
         """
         changes: Changes = []
         hardware, samples, active = self._hardware, self._hardware.samples, self._streams.active
@@ -109,7 +114,8 @@ class DevicePolls:
             text = f'"{hardware.name}" could not be stopped:'
             changes.append(partial(active[-1].reports.warn, text, error))
         carry_out(changes)
-        return samples.asked_at, samples.asked_too_early
+        goes_on = samples.taken < self._enough < math.inf
+        return samples.asked_at, samples.asked_too_early and goes_on
 
 
 def _lend(streams: list[BufferedStream], count: int) -> tuple[np.ndarray, np.ndarray | None] | None:

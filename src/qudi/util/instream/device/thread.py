@@ -36,7 +36,7 @@ class DeviceThread:
     ----------
     poll : callable
         Called without arguments. Returns the time at which it has asked the device, by
-        `time.perf_counter`, and whether fewer samples were there than foreseen.
+        `time.perf_counter`, and whether a read goes on waiting for samples that were foreseen.
     demand : callable
         Called without arguments. Returns the times at which reads can be served, -inf for as soon
         as may be, and the time at which a poll should come at the latest.

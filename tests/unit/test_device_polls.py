@@ -1,0 +1,77 @@
+"""DevicePolls alone: what it says about a poll."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from qudi.util.instream.device.polls import DevicePolls
+from qudi.util.instream.stream import BufferedStream, SampleRing, StreamEnd, StreamReader
+
+
+class LateSamples:
+    """A device that has fewer samples at each poll than its clock has foreseen."""
+
+    asked_at = asked_from = 0.0
+    asked_too_early = True
+    is_rate_proven = True
+
+    def __init__(self):
+        self.taken = 0
+        self.count = 0  # that the next poll finds
+
+    def read(self, limit, lend):
+        self.taken += self.count
+        yield np.zeros((self.count, 1)), None
+
+
+@pytest.fixture
+def samples():
+    return LateSamples()
+
+
+@pytest.fixture
+def stream():
+    stream = BufferedStream('buffer1', SampleRing(100, 1, float))
+    stream.attention.end()  # its program waits
+    return stream
+
+
+@pytest.fixture
+def polls(samples, stream):
+    member = SimpleNamespace(
+        stream=stream, client=None, lost_told=0, poll_interval=0.0, is_quitting=lambda: False
+    )
+    hardware = SimpleNamespace(
+        samples=samples, half_of_buffer=math.inf, time_of_next=lambda count: count
+    )
+    streams = SimpleNamespace(
+        hardware=hardware, active=(member,), retire=lambda changes, is_poll: None
+    )
+    return DevicePolls(streams)
+
+
+@pytest.fixture
+def waiting_read(stream, background, wait_until):
+    """A read of 10 samples, in another thread."""
+    read = background(StreamReader(stream).read, 10)
+    wait_until(lambda: stream.demand[0] == 10, 'the read waits')
+    yield read
+    stream.end(StreamEnd.STOPPED, 'the test is over')
+    read.exception(5)
+
+
+@pytest.mark.parametrize(('count', 'is_short'), [(9, True), (10, False), (15, False)])
+def test_a_poll_was_too_early_only_if_a_read_goes_on_waiting(
+    polls, samples, waiting_read, count, is_short
+):
+    polls.demand()
+    samples.count = count
+    _, too_early = polls.poll()
+    assert too_early == is_short, f'a read of 10 samples, of which {count} had come'
+
+
+def test_a_poll_is_never_too_early_while_no_read_waits(polls):
+    polls.demand()
+    assert polls.poll()[1] is False
