@@ -12,19 +12,14 @@ from concurrent.futures import Future, wait
 
 import pytest
 
-import lean_imports  # noqa: F401
-
 os.environ.setdefault('QT_QPA_PLATFORM', 'offscreen')
 
 # isort: split
-from qudi.core.modulemanager import ModuleManager
-from qudi.core.threadmanager import ThreadManager
-from qudi.hardware.instream_simulator import InStreamSimulator
+from qudi_host import QudiHost, running_threads
 
 # isort: split
-from qtpy import QtCore
-
 from bench import Bench
+from qudi.hardware.instream_buffer.simulator import InStreamSimulator
 from qudi.util.instream.device import jobs, registry, streams
 from tracing import trace_qt_threads
 
@@ -35,103 +30,6 @@ def pytest_addoption(parser):
     parser.addoption(
         '--pictures', metavar='DIR', help='save the pictures of the documentation in DIR'
     )
-
-
-class QudiHost(QtCore.QObject):
-    """What modules need of a running qudi: the real managers of modules and of threads."""
-
-    remote_modules_server = None
-    gui = None
-
-    def __init__(self):
-        super().__init__()
-        self.configuration = {'default_data_dir': None, 'daily_data_dirs': False}
-        self.thread_manager = ThreadManager(parent=self)
-        self.module_manager = ModuleManager(qudi_main=self, parent=self)
-        # Without qudi's callback for a dying qudi, which takes one argument too few
-        self.module_manager._qudi_main_ref = weakref.ref(self)
-
-    def add(self, base, name, module_class, options=None, connect=None):
-        """Add a module to the configuration."""
-        configuration = {
-            'module.Class': module_class,
-            'options': options or {},
-            'connect': connect or {},
-        }
-        self.module_manager.add_module(name, base, configuration)
-
-    def load(self, configuration):
-        """Add all modules of a configuration as it stands in a file."""
-        for base in ('hardware', 'logic', 'gui'):
-            for name, module in configuration.get(base, {}).items():
-                self.module_manager.add_module(name, base, module)
-
-    def add_buffer(self, name, **options):
-        """Add a buffer on the hardware module `streamer` and activate it."""
-        self.add(
-            'hardware',
-            name,
-            'instream_buffer.buffer.DataInStreamBuffer',
-            options,
-            {'streamer': 'streamer'},
-        )
-        return self.activate(name)
-
-    def add_dummy(self, **options):
-        """Add qudi's InStreamDummy as the hardware module `streamer`."""
-        channels = {
-            'channel_names': ['APD', 'analog 1'],
-            'channel_units': ['Hz', 'V'],
-            'channel_signals': ['counts', 'sine'],
-        }
-        dummy = 'dummy.data_instream_dummy.InStreamDummy'
-        self.add('hardware', 'streamer', dummy, {**channels, **options})
-
-    def add_toolchain(self, number, buffer_options=None, **logic_options):
-        """Add bufferN, logicN on it and windowN on that."""
-        self.add_buffer(f'buffer{number}', **(buffer_options or {}))
-        self.add(
-            'logic',
-            f'logic{number}',
-            'time_series_reader_logic.TimeSeriesReaderLogic',
-            {'max_frame_rate': 30, **logic_options},
-            {'streamer': f'buffer{number}'},
-        )
-        self.add(
-            'gui',
-            f'window{number}',
-            'time_series.time_series_gui.TimeSeriesGui',
-            connect={'_time_series_logic_con': f'logic{number}'},
-        )
-
-    def activate(self, name):
-        """Activate a module and what it needs, return it."""
-        self.module_manager.activate_module(name)
-        return self[name]
-
-    def deactivate(self, name):
-        self.module_manager.deactivate_module(name)
-
-    def __getitem__(self, name):
-        return self.module_manager[name].instance
-
-    def close(self):
-        """Deactivate all modules; hardware must be idle before its turn comes."""
-        modules = self.module_manager.modules
-        connected = {target for m in modules.values() for target in m.connection_cfg.values()}
-        devices = {n: m for n, m in modules.items() if n in connected and not m.connection_cfg}
-        for name, module in modules.items():
-            if name not in devices:
-                module.deactivate()
-        left_running = [name for name, module in devices.items() if module.is_busy]
-        self.module_manager.clear()
-        self.thread_manager.quit_all_threads()
-        QtCore.QCoreApplication.processEvents()
-        # qudi's callback for a dying module raises as well
-        for module in modules.values():
-            module.required_modules = module.dependent_modules = ()
-        ModuleManager._instance = ThreadManager._instance = None
-        assert not left_running, f'Hardware was left running: {left_running}'
 
 
 @pytest.fixture(autouse=True)
@@ -168,12 +66,6 @@ def nothing_left_behind():
     running = {simulator.module_name for simulator in InStreamSimulator.running}
     InStreamSimulator.running.clear()
     assert not running, f'Simulated devices left running: {running}'
-
-
-def running_threads():
-    threads = [thing for thing in gc.get_objects() if issubclass(type(thing), QtCore.QThread)]
-    main = QtCore.QThread.currentThread()
-    return [thread for thread in threads if thread is not main and thread.isRunning()]
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ import numpy as np
 import zmq
 from qudi.interface.data_instream_interface import StreamingMode
 
-from conftest import QudiHost
 from qudi.util.instream.device import registry
 from qudi.util.instream.device.distributor import StreamDistributor
+from qudi_host import QudiHost
 
 __all__ = [
     'Buffer',

@@ -18,8 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / 'modules')]
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'helpers'))
 
 BUFFERS, RATE = 8, 1000
 
@@ -38,7 +37,7 @@ def main() -> None:
 def measure(seconds: float) -> None:
     from qudi.core.gui.gui import Gui
 
-    from conftest import QudiHost
+    from qudi_host import QudiHost
 
     # isort: split
     from qtpy import API_NAME, QtCore, QtWidgets
@@ -58,7 +57,7 @@ def measure(seconds: float) -> None:
     qudi.add(
         'hardware',
         'streamer',
-        'instream_simulator.InStreamSimulator',
+        'instream_buffer.simulator.InStreamSimulator',
         {'channels': ['a', 'b'], 'clocked': True},
     )
     qudi.activate('streamer')

@@ -16,8 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # qudi's managers
-sys.path.append(str(Path(__file__).resolve().parents[1] / 'modules'))  # the device
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'helpers'))
 
 import numpy as np
 import psutil

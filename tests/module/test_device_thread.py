@@ -9,10 +9,10 @@ import time
 import numpy as np
 import pytest
 
-from conftest import running_threads
 from qudi.util.instream.device import jobs as jobs_module
 from qudi.util.instream.device import thread as thread_module
 from qudi.util.instream.device.thread import DeviceThread
+from qudi_host import running_threads
 
 
 class Hang:

@@ -8,12 +8,12 @@ import time
 import pytest
 
 from bench import configure
-from conftest import running_threads
 from qudi.util.instream.device import registry
+from qudi_host import running_threads
 
 
 def test_a_fault_of_one_device_leaves_another_one_alone(bench, qudi, wait_until):
-    qudi.add('hardware', 'healthy', 'instream_simulator.InStreamSimulator')
+    qudi.add('hardware', 'healthy', 'instream_buffer.simulator.InStreamSimulator')
     qudi.add(
         'hardware',
         'healthy_buffer',
@@ -345,7 +345,7 @@ def test_the_first_caller_of_a_hanging_device_waits_no_longer_than_its_patience(
         original = getattr(bench.device, method)
 
         def hang(*args, **kwargs):
-            bench.device._hang()
+            bench.device.hang()
             original(*args, **kwargs)
 
         if act == 'start':
@@ -354,7 +354,7 @@ def test_the_first_caller_of_a_hanging_device_waits_no_longer_than_its_patience(
             monkeypatch.setattr(bench.device, method, hang)
     else:
         monkeypatch.setattr(
-            type(bench.device), 'sample_rate', property(lambda device: device._hang() or 100.0)
+            type(bench.device), 'sample_rate', property(lambda device: device.hang() or 100.0)
         )
         time.sleep(0.05)  # the last value gets old
     call = {

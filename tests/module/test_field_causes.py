@@ -12,10 +12,10 @@ import time
 from functools import partial
 
 import pytest
-from qudi.hardware.instream_simulator import foretold_samples
 from qudi.interface.data_instream_interface import StreamingMode
 
 from bench import configure
+from qudi.hardware.instream_buffer.simulator import foretold_samples
 
 # -------------------------------------------------------------------- pauses
 
@@ -164,14 +164,14 @@ def test_the_rate_is_asked_once_per_poll_at_most(bench, qtbot):
         configure(buffer)
         buffer.start_stream()
     qtbot.wait(200)
-    queries, polls = bench.device.rate_queries, len(bench.device.polls)
+    queries, polls = bench.device.queries['sample_rate'], len(bench.device.polls)
     end = time.perf_counter() + 1.0
     while time.perf_counter() < end:
         for buffer in buffers:
             for _ in range(150):
                 assert buffer.sample_rate == 100
         qtbot.wait(10)
-    asked, polled = bench.device.rate_queries - queries, len(bench.device.polls) - polls
+    asked, polled = bench.device.queries['sample_rate'] - queries, len(bench.device.polls) - polls
     assert asked <= polled + 1, f'the device was asked {asked} times in {polled} polls'
     for buffer in buffers:
         buffer.stop_stream()

@@ -6,10 +6,10 @@ import time
 
 import numpy as np
 import pytest
-from qudi.hardware.instream_simulator import foretold_samples
 from qudi.interface.data_instream_interface import StreamingMode
 
 from bench import configure
+from qudi.hardware.instream_buffer.simulator import foretold_samples
 
 # -------------------------------------------------------------------- devices that never lock
 

@@ -6,16 +6,16 @@ import time
 import numpy as np
 import psutil
 import pytest
-from qudi.hardware.instream_simulator import foretold_samples
 from qudi.interface.data_instream_interface import StreamingMode
 
 from bench import configure
+from qudi.hardware.instream_buffer.simulator import foretold_samples
 
 
 def age_of_newest(bench, data, channel_count, rate):
     """Seconds since a clocked device made the last of these samples."""
     index = int(data[-channel_count]) // 16
-    return time.perf_counter() - bench.device._started_at - (index + 1) / rate
+    return time.perf_counter() - bench.device.started_at - (index + 1) / rate
 
 
 # -------------------------------------------------------------------- small, zero, wrong sizes

@@ -5,15 +5,15 @@ import time
 
 import numpy as np
 import pytest
-from qudi.hardware.instream_simulator import (
+from qudi.interface.data_instream_interface import StreamingMode
+
+from bench import configure
+from qudi.hardware.instream_buffer.simulator import (
     FIXED_RATE,
     OwnStreamingMode,
     foretold_samples,
     foretold_timestamps,
 )
-from qudi.interface.data_instream_interface import StreamingMode
-
-from bench import configure
 
 # -------------------------------------------------------------------- channel order
 
@@ -113,7 +113,7 @@ def test_timestamps_count_from_the_start_of_the_own_stream(stamped, qtbot):
     first, late = stamped.buffers(2)
     start_stamped(first)
     qtbot.wait(1000)
-    joined_at = time.perf_counter() - stamped.device._started_at
+    joined_at = time.perf_counter() - stamped.device.started_at
     start_stamped(late)
     data, timestamps = late.read_data(100)
     assert 0 <= timestamps[0] < 0.2, (

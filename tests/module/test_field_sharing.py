@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 import pytest
-from qudi.hardware.instream_simulator import foretold_samples
+
+from qudi.hardware.instream_buffer.simulator import foretold_samples
 
 # isort: split
 from qtpy import QtCore

@@ -17,12 +17,11 @@ import pytest
 from qtpy import QtCore
 
 from bench import configure
-from conftest import running_threads
 from qudi.util.instream.device import registry, reports
+from qudi_host import running_threads
 
 OUR_FILES = [
-    tracemalloc.Filter(True, f'*/{part}.py')
-    for part in ('util/instream/*', 'instream_buffer', 'instream_simulator')
+    tracemalloc.Filter(True, f'*/{part}.py') for part in ('util/instream/*', 'instream_buffer*')
 ]
 
 
@@ -469,11 +468,11 @@ def test_a_slot_in_another_thread_may_deactivate_a_buffer(bench, wait_until):
 def test_a_program_that_ends_without_deactivating_ends_cleanly(tmp_path, streaming):
     script = tmp_path / 'careless.py'
     script.write_text(
-        'from conftest import QudiHost\n'
+        'from qudi_host import QudiHost\n'
         'from qtpy import QtCore\n'
         'application = QtCore.QCoreApplication([])\n'
         'qudi = QudiHost()\n'
-        'qudi.add("hardware", "streamer", "instream_simulator.InStreamSimulator")\n'
+        'qudi.add("hardware", "streamer", "instream_buffer.simulator.InStreamSimulator")\n'
         'buffer = qudi.add_buffer("buffer")\n' + 'buffer.start_stream()\n' * streaming
     )
     result = subprocess.run(

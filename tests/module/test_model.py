@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from bench import Bench, configure
-from conftest import QudiHost
+from qudi_host import QudiHost
 
 FAULTS = ['raise in available_samples', 'raise in read', 'rubbish', 'stopped by somebody else']
 ERRORS = {'stopped': RuntimeError, 'overflow': OverflowError, 'fault': RuntimeError}

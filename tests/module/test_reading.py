@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 import pytest
-from qudi.hardware.instream_simulator import foretold_samples
 
 from bench import configure
+from qudi.hardware.instream_buffer.simulator import foretold_samples
 
 TYPES = ['int16', 'uint16', 'int32', 'int64', 'float32', 'float64']
 

@@ -415,7 +415,7 @@ def test_any_of_the_rates_that_were_shown_can_be_passed_back(bench, look, wait_u
 
 
 def test_a_device_without_active_channels_streams_all_of_them(bench):
-    bench.device._settings = ([], StreamingMode.CONTINUOUS, 1000, 100.0)
+    bench.device.configure([], StreamingMode.CONTINUOUS, 1000, 100.0)
     (buffer,) = bench.buffers(1)
     assert buffer.sample_rate == 100
     assert buffer.active_channels == []

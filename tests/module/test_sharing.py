@@ -4,12 +4,12 @@ import threading
 
 import numpy as np
 import pytest
-from qudi.hardware.instream_simulator import InStreamSimulator
 
 from bench import configure
-from conftest import running_threads
+from qudi.hardware.instream_buffer.simulator import InStreamSimulator
 from qudi.util.instream.device import registry
 from qudi.util.instream.stream import StreamEnd
+from qudi_host import running_threads
 
 
 def test_every_buffer_gets_the_whole_stream_at_its_own_pace(bench):
@@ -207,7 +207,7 @@ def test_a_device_that_runs_already_is_not_shared(bench):
 
 
 def test_two_devices_do_not_know_of_each_other(bench, qudi):
-    qudi.add('hardware', 'other_device', 'instream_simulator.InStreamSimulator')
+    qudi.add('hardware', 'other_device', 'instream_buffer.simulator.InStreamSimulator')
     qudi.add(
         'hardware',
         'other_buffer',

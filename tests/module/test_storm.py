@@ -8,9 +8,9 @@ import threading
 import time
 
 import pytest
-from qudi.hardware.instream_simulator import foretold_samples
 
 from bench import configure
+from qudi.hardware.instream_buffer.simulator import foretold_samples
 
 RATE = 20_000  # samples per second; the device numbers them on, from one start to the next
 

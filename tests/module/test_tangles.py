@@ -252,7 +252,7 @@ def test_a_late_buffer_on_a_device_that_hides_its_samples_gets_no_older_ones(mak
     first.start_stream()
     first.read_data(2500)
     qtbot.wait(450)
-    started_at = time.perf_counter() - bench.device._started_at
+    started_at = time.perf_counter() - bench.device.started_at
     late.start_stream()
     sample = late.read_data(100)[0][0] / 16 / 1000
     assert sample > started_at - 0.05, f'the first sample is {started_at - sample:.2f} s too old'

@@ -3,9 +3,9 @@
 import time
 
 import numpy as np
-from qudi.hardware.instream_simulator import foretold_samples
 
 from bench import configure
+from qudi.hardware.instream_buffer.simulator import foretold_samples
 
 RATE = 200_000  # samples per second on each of 2 channels
 POLL_INTERVAL = 1 / 30  # of a buffer with default options
@@ -47,7 +47,7 @@ def test_a_first_read_returns_within_a_poll_interval_of_its_data(make_bench):
     for _ in range(9):
         buffer.start_stream()
         buffer.read_data(1000)
-        ready_at = bench.device._started_at + 1000 / RATE
+        ready_at = bench.device.started_at + 1000 / RATE
         delays.append(time.perf_counter() - ready_at)
         buffer.stop_stream()
     # 5 ms for the scheduling of a busy machine

@@ -564,7 +564,7 @@ def test_the_picture_shows_a_healthy_a_nearly_full_and_an_overflown_buffer(
         qudi.add(
             'hardware',
             'photon_counter',
-            'instream_simulator.InStreamSimulator',
+            'instream_buffer.simulator.InStreamSimulator',
             {'channels': ['a', 'b'], 'clocked': True},
         )
         qudi.activate('photon_counter')

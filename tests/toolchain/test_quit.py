@@ -10,7 +10,7 @@ from qudi.util.yaml import yaml_dump
 
 from ports import free_port
 
-PROGRAM = Path(__file__).with_name('quit_qudi.py')
+PROGRAM = Path(__file__).parents[1] / 'tools' / 'quit_qudi.py'
 STRICT, OVERWRITING = {'allow_overwrite': False}, {'allow_overwrite': True}
 
 
@@ -40,7 +40,7 @@ def quit_qudi(directory, options, *words):
         for name in names
     }
     hardware['streamer'] = {
-        'module.Class': 'instream_simulator.InStreamSimulator',
+        'module.Class': 'instream_buffer.simulator.InStreamSimulator',
         'options': {'sample_timing': 'TIMESTAMP'} if 'dark' in words else {'clocked': True},
     }
     startup_modules = names

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / 'soak.py'
+SCRIPT = Path(__file__).parents[1] / 'tools' / 'soak.py'
 
 
 def test_the_soak_script_reports_every_program_and_finds_no_fault():

@@ -57,7 +57,7 @@ def test_the_table_of_breakages_is_the_one_that_is_checked():
     rows = [f'| {b.what} | `{b.path.name}` | `{b.test_name}` |' for b in BREAKAGES]
     header = '| breakage | file | caught by |\n| --- | --- | --- |\n'
     table = text_of('docs/reliability.md').split(header)[1].split('\n\n')[0]
-    assert table.splitlines() == rows, 'tests/breakages.py prints the table as it must be'
+    assert table.splitlines() == rows, 'tests/tools/breakages.py prints the table as it must be'
     assert len(rows) == len(set(rows)) > 15
 
 
@@ -168,6 +168,25 @@ def test_every_value_of_the_status_is_explained():
     section = text_of('docs/guide.md').split('## Ask it')[1].split('\n## ')[0]
     for field in fields(StreamStatus):
         assert f'`{field.name}`' in section, f'docs/guide.md does not explain status.{field.name}'
+
+
+def test_every_option_habit_and_fault_of_the_simulated_device_is_explained():
+    page = text_of('docs/simulator.md')
+    paths = [ROOT / 'src/qudi/hardware/instream_buffer/simulator.py']
+    paths += (ROOT / 'src/qudi/util/instream/simulation').glob('*.py')
+    source = '\n'.join(path.read_text(encoding='utf-8') for path in paths)
+    options = set(re.findall(r"ConfigOption\(\s*'(\w+)'", source))
+    assert options == set(
+        re.findall(r'^\| `(\w+)` \|', page.split('## Options')[1].split('##')[0], re.MULTILINE)
+    )
+    for kind, use in (('Habits', r'_has\(|_habits|habits'), ('Faults', r'_fails\(|_faults|faults')):
+        words = set(re.findall(rf"(?:{use.split('|')[0]})'([^']+)'\)", source))
+        words |= set(re.findall(rf"'([a-z0-9_ ]+)' (?:not )?in (?:self\._)?{kind.lower()}", source))
+        section = page.split(f'## {kind}')[1].split('\n## ')[0]
+        explained = set()
+        for row in re.findall(r'^\| (`.*?) \|', section, re.MULTILINE):
+            explained |= set(re.findall(r'`([^`]+)`', row))
+        assert words == explained, kind
 
 
 def test_the_table_of_buffer_sizes_is_right():

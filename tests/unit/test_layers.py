@@ -18,6 +18,7 @@ MAY_IMPORT = {
     'device': {'host', 'remote', 'stream'},
     'monitor': {'host', 'stream'},
     'demo': set(),
+    'simulation': set(),
 }
 # What a room must not import of the world
 MUST_NOT_IMPORT = {

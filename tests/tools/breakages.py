@@ -1,6 +1,6 @@
 """Break the source on purpose, one line at a time, and see the test that is named here fail.
 
-    python tests/breakages.py
+    python tests/tools/breakages.py
 
 The source and the tests are copied to a temporary folder and broken there. The table is printed as
 it stands in docs/reliability.md; the exit code is 0 only if the intact copy passes all these
@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CLIENT = 'util/instream/remote/client.py'
 CLOCK = 'util/instream/device/clock.py'
 DISTRIBUTOR = 'util/instream/device/distributor.py'

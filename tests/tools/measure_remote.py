@@ -1,6 +1,6 @@
 """Measure what docs/remote.md says: losses, processor time, and how soon a dead client is noticed.
 
-    python tests/remote/measure.py [--seconds 20] [--unreachable]
+    python tests/tools/measure_remote.py [--seconds 20] [--unreachable]
 
 --unreachable puts server and client into network namespaces of their own and takes the cable out;
 Linux only, as root.
@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / 'modules')]
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'helpers'))
 os.environ.setdefault('QT_QPA_PLATFORM', 'offscreen')
 
-from remotes import Server, expect_frames, start_together, stop_all  # noqa: E402
+from remotes import Server, expect_frames, start_together, stop_all
 
 RATE = 200e3
 SERVER, CLIENT = 'instream-server', 'instream-client'

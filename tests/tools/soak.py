@@ -1,6 +1,6 @@
 """Stream for a long time to programs of different habits, check every sample, and report.
 
-    python tests/soak.py --minutes 30
+    python tests/tools/soak.py --minutes 30
 
 The device is the simulated one, in real time, on qudi's real module manager. The exit code is 0
 only if each program got what it must get: of strict buffers every sample in order, of overwriting
@@ -19,15 +19,15 @@ from pathlib import Path
 
 import psutil
 
-sys.path.append(str(Path(__file__).parent / 'modules'))  # the simulated device
-from qudi.hardware.instream_simulator import foretold_samples
+sys.path.append(str(Path(__file__).parents[1] / 'helpers'))
+from qudi.hardware.instream_buffer.simulator import foretold_samples
 
 # isort: split
 import qtpy
 from qtpy import QtCore
 
 from bench import configure
-from conftest import QudiHost
+from qudi_host import QudiHost
 
 RATE = 50_000  # samples per second on each of 2 channels
 
@@ -106,7 +106,7 @@ class Habit(threading.Thread):
         self.position = first + len(samples)
         self.read_here += len(samples)
         if waits:
-            exists_since = self.device._started_at + self.position / RATE
+            exists_since = self.device.started_at + self.position / RATE
             self.worst_latency = max(self.worst_latency, now - exists_since)
         return len(samples)
 
@@ -181,7 +181,7 @@ def soak(seconds: float) -> bool:
     qudi.add(
         'hardware',
         'streamer',
-        'instream_simulator.InStreamSimulator',
+        'instream_buffer.simulator.InStreamSimulator',
         {'channels': ['a', 'b'], 'clocked': True},
     )
     device = qudi.activate('streamer')

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 
 import numpy as np
-from qudi.hardware.instream_simulator import foretold_samples, foretold_timestamps
 from qudi.interface.data_instream_interface import SampleTiming, StreamingMode
 
+from qudi.hardware.instream_buffer.simulator import foretold_samples, foretold_timestamps
 from qudi.util.instream.device import registry
 
 
@@ -17,7 +17,9 @@ class Bench:
     def __init__(self, qudi, wait_until, **simulator_options):
         self.qudi = qudi
         self._wait_until = wait_until
-        qudi.add('hardware', 'streamer', 'instream_simulator.InStreamSimulator', simulator_options)
+        qudi.add(
+            'hardware', 'streamer', 'instream_buffer.simulator.InStreamSimulator', simulator_options
+        )
         self.device = qudi.activate('streamer')
 
     def buffer(self, name, **options):
@@ -36,7 +38,7 @@ class Bench:
 
     def produce(self, count):
         """Make samples, and wait until the buffers have taken them."""
-        target = self.device._produced + count
+        target = self.device.produced + count
         self.device.produce(count)
         self._wait_until(lambda: self.device.taken == target, f'the buffers took {count} samples')
         self.let_poll_finish()

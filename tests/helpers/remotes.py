@@ -31,7 +31,7 @@ __all__ = [
     'stop_all',
 ]
 
-PROGRAM = Path(__file__).with_name('qudi_process.py')
+PROGRAM = Path(__file__).parents[1] / 'tools' / 'qudi_process.py'
 PATIENCE = 60.0  # for an answer, on a machine with much else to do (s)
 
 
@@ -253,7 +253,7 @@ class QudiProcess:
 
 
 SIMULATOR = {
-    'module.Class': 'instream_simulator.InStreamSimulator',
+    'module.Class': 'instream_buffer.simulator.InStreamSimulator',
     'allow_remote': True,
     'options': {'clocked': True, 'channels': ['a', 'b']},
 }

@@ -22,9 +22,10 @@ import lean_imports  # noqa: F401
 # isort: split
 import numpy as np
 from qudi.core.application import Qudi
-from qudi.hardware.instream_simulator import foretold_samples
 from qudi.interface.data_instream_interface import StreamingMode
 from rpyc.core import consts
+
+from qudi.hardware.instream_buffer.simulator import foretold_samples
 
 # isort: split
 from qtpy import QtCore, QtWidgets
