@@ -19,6 +19,7 @@ import queue
 import random
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from unittest import mock
@@ -129,6 +130,10 @@ class Contender:
         self._configure(self.device)
         self.device.start_stream()
 
+    def run(self, call: Callable[[], None]) -> None:
+        """Make a call in which `poll` may be used: in the thread that owns the device."""
+        call()
+
     def poll(self) -> None:
         raise NotImplementedError
 
@@ -170,6 +175,9 @@ class Buffer(Contender):
     def start(self) -> None:
         for buffer in self.buffers:
             buffer.start_stream()
+
+    def run(self, call: Callable[[], None]) -> None:
+        self._distributor._thread.run(call, 'The measurement failed')
 
     def poll(self) -> None:
         self._distributor._poll()

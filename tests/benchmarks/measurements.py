@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -138,10 +139,10 @@ def _cost_of_a_gigabyte(contender_class: type[Contender], load: Load, chunks: in
                     contender.read(consumer, block)
 
         contender.start()
-        deliver(8)  # each ring twice, so that all memory is in use
+        contender.run(partial(deliver, 8))  # each ring twice, so that all memory is in use
         with quiet():
             began = time.process_time()
-            deliver(chunks)
+            contender.run(partial(deliver, chunks))
             seconds = time.process_time() - began
         contender.stop()
     return seconds / (chunks * sum(block.nbytes for block in blocks) / 1e9)
@@ -454,11 +455,14 @@ def cost_per_consumer(scale: Scale) -> dict:
 
 
 def _time_polls(contender: Buffer, count: int) -> float:
-    with quiet():
-        began = time.process_time()
+    def poll() -> None:
         for _ in range(count):
             contender.device.produce(10)
             contender.poll()
+
+    with quiet():
+        began = time.process_time()
+        contender.run(poll)
         seconds = time.process_time() - began
     for buffer in contender.buffers:
         assert len(buffer.read_data()[0]) == 20 * count

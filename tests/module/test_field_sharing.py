@@ -176,14 +176,14 @@ def test_an_error_in_the_part_of_one_stream_ends_that_stream_only(
     bench.produce(10)
     read = background(victim.read_data, 100)
     bench.wait_for_reader(victim)
-    store = SampleRing.store
+    write = SampleRing.write
 
-    def store_or_fail(ring, *args, **kwargs):
+    def write_or_fail(ring, *args, **kwargs):
         if ring.capacity == 777:
             raise MemoryError('no memory for this ring')
-        return store(ring, *args, **kwargs)
+        return write(ring, *args, **kwargs)
 
-    monkeypatch.setattr(SampleRing, 'store', store_or_fail)
+    monkeypatch.setattr(SampleRing, 'write', write_or_fail)
     bench.produce(10)
     error = read.exception(5)
     assert isinstance(error, RuntimeError)

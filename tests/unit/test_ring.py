@@ -11,9 +11,8 @@ from qudi.util.instream.stream.ring import SampleRing
 
 
 def store(ring, samples, timestamps=None):
-    """Write samples so that they are unread."""
-    ring.store(samples, timestamps)
-    ring.commit(len(samples))
+    """Write samples behind the unread ones."""
+    ring.write(samples, timestamps)
 
 
 def rows(first, count, channels=2, dtype=np.float64):

@@ -15,8 +15,8 @@ class SampleRing:
     """Ring buffer of samples x channels, with a timestamp per sample where wanted.
 
     It neither overwrites nor waits: the writer looks at `free` first and drops what has to go.
-    `store` belongs to one thread and `peek_into` to one thread at a time. They may run side by
-    side without a lock; `commit`, `drop` and `rewind` need one.
+    `write`, `drop` and `rewind` need a lock. `peek_into` needs none: one thread at a time may copy
+    samples out while another one writes.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class SampleRing:
         # empty, not zeros: the operating system commits the memory as the ring fills
         self._samples = np.empty((capacity, channel_count), dtype=dtype)
         self._timestamps = np.empty(capacity, dtype=np.float64) if with_timestamps else None
-        # Samples since the ring is there. Only `commit` changes the first, only `drop` the second.
+        # Samples since the ring is there. Only `write` changes the first, only `drop` the second.
         self._written = 0
         self._dropped = 0
         self._origin = 0  # the number of the sample at the beginning of the arrays
@@ -90,9 +90,9 @@ class SampleRing:
         return self._timestamps is not None
 
     def lend(self, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the place of the next samples, to fill it before they are stored.
+        """Return the place of the next samples, to fill it before they are written.
 
-        Storing the very array that was returned copies nothing.
+        Writing the very array that was returned copies nothing.
 
         Parameters
         ----------
@@ -111,8 +111,8 @@ class SampleRing:
         self._lent = self._samples[place]
         return self._lent, None if self._timestamps is None else self._timestamps[place]
 
-    def store(self, samples: np.ndarray, timestamps: np.ndarray | None = None) -> None:
-        """Copy samples to the place behind the unread ones; `commit` makes them unread.
+    def write(self, samples: np.ndarray, timestamps: np.ndarray | None = None) -> None:
+        """Put samples behind the unread ones.
 
         Parameters
         ----------
@@ -133,13 +133,10 @@ class SampleRing:
             raise ValueError(f'{count} samples do not fit into {self!r}')
         is_in_place, self._lent = samples is self._lent, None
         if not is_in_place:
-            for here, there in self._stretches(self._written, count):
-                self._samples[here] = samples[there]
-                if self._timestamps is not None and timestamps is not None:
-                    self._timestamps[here] = timestamps[there]
-
-    def commit(self, count: int) -> None:
-        """Make stored samples unread."""
+            for place, values, times in self._pieces(self._written, samples, timestamps):
+                self._samples[place] = values
+                if self._timestamps is not None:
+                    self._timestamps[place] = times
         self._written += count
 
     @property
@@ -176,10 +173,10 @@ class SampleRing:
             first = self._dropped
             if count > len(self):
                 raise ValueError(f'{count} samples cannot be read from {self!r}')
-        for here, there in self._stretches(first, count):
-            samples[there] = self._samples[here]
-            if self._timestamps is not None and timestamps is not None:
-                timestamps[there] = self._timestamps[here]
+        for place, values, times in self._pieces(first, samples, timestamps):
+            values[:] = self._samples[place]
+            if self._timestamps is not None and times is not None:
+                times[:] = self._timestamps[place]
 
     def newest(self) -> tuple[np.ndarray, np.float64 | None]:
         """Return a copy of the newest unread sample, one value per channel, and its timestamp."""
@@ -225,16 +222,20 @@ class SampleRing:
         if self._timestamps is not None and timestamps is None:
             raise ValueError(f'{self!r} needs an array of timestamps beside the samples')
 
-    def _stretches(self, first: int, count: int) -> list[tuple[slice, slice]]:
-        """Return the one or two stretches of the arrays that hold `count` samples.
+    def _pieces(
+        self, first: int, samples: np.ndarray, timestamps: np.ndarray | None
+    ) -> list[tuple[slice, np.ndarray, np.ndarray | None]]:
+        """Divide arrays of samples from number `first` on where the ring ends.
 
-        Each with its place in a flat array of these samples.
+        Each of the one or two pieces comes with its place in the ring.
         """
-        begin = (first - self._origin) % self.capacity
+        begin, count = (first - self._origin) % self.capacity, len(samples)
         until_end = self.capacity - begin
         if count <= until_end:
-            return [(slice(begin, begin + count), slice(0, count))]
+            return [(slice(begin, begin + count), samples, timestamps)]
+        places = slice(begin, self.capacity), slice(0, count - until_end)
+        parts = slice(0, until_end), slice(until_end, count)
         return [
-            (slice(begin, self.capacity), slice(0, until_end)),
-            (slice(0, count - until_end), slice(until_end, count)),
+            (place, samples[part], None if timestamps is None else timestamps[part])
+            for place, part in zip(places, parts, strict=True)
         ]

@@ -83,8 +83,8 @@ class BufferedStream:
         self.is_read = False  # not only looked at its newest sample
         self.is_snapshot = False  # its newest sample was looked at
         self.is_abandoned = False  # a read gave up because of silence, and none was tried since
-        # Guards everything above but the copying into and out of the ring. It is taken last of all
-        # locks, and given back while a read waits or copies.
+        # Guards everything above, and writing to the ring. Taken with no other lock held, and given
+        # back while a read waits or copies.
         self.lock = threading.Lock()
         self.readers = Readers(self.lock, self.silence_limit, poll_interval, last_thread)
 
@@ -101,33 +101,33 @@ class BufferedStream:
         return self.ring.lend(count)
 
     def put(self, samples: np.ndarray, timestamps: np.ndarray | None = None) -> None:
-        """Take over samples of shape (count, channels of the device), and timestamps (s)."""
+        """Take over samples of shape (count, channels of the device), and timestamps (s).
+
+        The lock is held while they are copied: they should be a few MB at most.
+        """
         if self._ending is not None:
             return
-        missing = self.samples_to_acquire - self.tally.received
-        samples, timestamps = self._selection.apply(samples, timestamps, missing)
+        samples, timestamps = self._selection.apply(samples, timestamps, self.samples_missing)
         count, lost = len(samples), 0
         if not count:
             return
+        ring, readers = self.ring, self.readers
         with self.lock:
-            if not self.readers.is_copying:
-                self.ring.rewind()
-            drops_oldest = self._drops_oldest
-            if count > self.ring.free:
-                kept = self._make_room(count, drops_oldest)
+            if not readers.is_copying:
+                ring.rewind()
+            if count > ring.free:
+                kept = self._make_room(count)
                 lost = count - (kept.stop - kept.start)
-        if lost:  # else the array may be one that the ring has lent
-            samples, timestamps = samples[kept], None if timestamps is None else timestamps[kept]
-        # Without the lock, which would keep others waiting: only this thread stores
-        self.ring.store(samples, timestamps)
-        with self.lock:
-            if self._ending is not None:
+            if self._ending is not None:  # while the ring waited for room
                 return
-            self.ring.commit(count - lost)
-            self.tally.receive(count, lost, self.unread)
-            if lost and not drops_oldest:
+            if lost:  # else the array may be one that the ring has lent
+                samples = samples[kept]
+                timestamps = None if timestamps is None else timestamps[kept]
+            ring.write(samples, timestamps)
+            self.tally.receive(count, lost, len(ring))
+            if lost and not self._drops_oldest:
                 message = (
-                    f'its ring of {self.ring.capacity} samples was full, the samples from index '
+                    f'its ring of {ring.capacity} samples was full, the samples from index '
                     f'{self.tally.received - lost} on are lost. Read faster, configure a larger '
                     f'channel_buffer_size, or set allow_overwrite: True to lose the oldest samples '
                     f'instead'
@@ -136,9 +136,9 @@ class BufferedStream:
             elif self.tally.received >= self.samples_to_acquire:
                 message = f'all {self.tally.received} samples were acquired'
                 self._finish(StreamEnd.FINISHED, message)
-            self.readers.wake(self.unread)
+            readers.wake(len(ring))
 
-    def _make_room(self, count: int, drops_oldest: bool) -> slice:
+    def _make_room(self, count: int) -> slice:
         """Decide what happens if new samples do not fit; return which of them go into the ring."""
         ring, readers = self.ring, self.readers
         if readers.is_copying:
@@ -146,7 +146,7 @@ class BufferedStream:
         excess = count - ring.free
         if excess <= 0:
             return slice(0, count)
-        if not drops_oldest:
+        if not self._drops_oldest:
             self.tally.overflow()
             return slice(0, count - excess)
         dropped = min(excess, len(ring))
