@@ -264,7 +264,6 @@ class DeviceStreams:
         Exception
             What the hardware raises in `stop_stream`.
         """
-        member.is_stopping = False
         member.end_stream(message)
         self.retire(changes)
         if self._device_stop.failed_for is member:
