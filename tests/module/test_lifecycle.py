@@ -370,22 +370,6 @@ def test_a_read_that_waits_long_does_not_keep_qudi_from_quitting(
     other.stop_stream()
 
 
-def test_a_poll_does_its_work_when_qudi_has_gone(bench, monkeypatch, wait_until):
-    (buffer,) = bench.buffers(1)
-    configure(buffer, size=10)
-    buffer.start_stream()
-
-    def gone(_):
-        raise RuntimeError('qudi has gone')
-
-    monkeypatch.setattr(type(buffer), '_qudi_main', property(gone))
-    monkeypatch.setattr('qudi.util.instream.device.polls._WAIT_WHILE_QUITTING', 0.0)
-    bench.device.produce(20)  # overflows
-    wait_until(lambda: bench.device.module_state() == 'idle', 'the poll stopped the device')
-    monkeypatch.undo()
-    bench.assert_delivers(buffer, 0, 10)
-
-
 @pytest.mark.parametrize('slow', ['configure slowly', 'start slowly'])
 def test_a_stop_during_a_slow_start_is_obeyed(bench, background, wait_until, slow):
     buffer, other = bench.buffers(2)

@@ -105,6 +105,13 @@ def test_qudi_quits_cleanly_while_windows_show_streams(tmp_path):
     assert 'Traceback' not in text, text
 
 
+def test_qudi_quits_although_logics_wait_for_a_device_that_hangs(tmp_path):
+    text = quit_qudi(tmp_path, [STRICT] * 2, 'logics', 'hanging', 'hang for good')
+    assert 'streaming: 2' in text, text
+    seconds = float(text.split('quit after: ')[1].split()[0])
+    assert seconds < 10, f'qudi was frozen for {seconds} s'
+
+
 @pytest.mark.parametrize('for_good', [False, True])
 def test_qudi_quits_although_the_device_hangs(tmp_path, for_good):
     text = quit_qudi(tmp_path, [STRICT] * 3, 'hanging', *['hang for good'] * for_good)

@@ -432,9 +432,9 @@ BREAKAGES = [
     ),
     Breakage(
         'a read that waits long keeps qudi from quitting',
-        POLLS,
-        '_WAIT_WHILE_QUITTING and member.is_quitting():',
-        '1e9:',
+        READERS,
+        '_WAIT_WHILE_QUITTING and self._is_quitting()',
+        '1e9',
         'module/test_lifecycle.py::'
         'test_a_read_that_waits_long_does_not_keep_qudi_from_quitting[TIMESTAMP]',
     ),

@@ -6,6 +6,7 @@ python quit_qudi.py CONFIG [waiting] [logics] [windows] [hanging] ["hang for goo
 import gc
 import sys
 import threading
+import time
 
 import lean_imports  # noqa: F401
 
@@ -20,6 +21,7 @@ application = (QtWidgets.QApplication if 'windows' in words else QtCore.QCoreApp
 qudi = Qudi(no_gui='windows' not in words, config_file=config)
 reads = []
 streamers = []
+quit_at = []
 
 
 def module(name):
@@ -55,6 +57,7 @@ def finish(names):
         return
     states = [module(name).module_state() for name in names]
     print('streaming:', states.count('locked'), 'waiting:', len(reads))
+    quit_at.append(time.perf_counter())
     qudi.quit()
 
 
@@ -63,6 +66,7 @@ try:
     qudi.run()
 except SystemExit as leave:
     print('exit code:', leave.code)
+print(f'quit after: {time.perf_counter() - quit_at[0]:.1f} s')
 gc.collect()
 things = [thing for thing in gc.get_objects() if issubclass(type(thing), QtCore.QThread)]
 main = QtCore.QThread.currentThread()

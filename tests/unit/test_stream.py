@@ -1138,7 +1138,8 @@ def stop(stream, background):
         stream.begin_stop()
         waited = time.perf_counter() - began
         stream.end(StreamEnd.STOPPED, 'it was stopped')
-        stream.end_stop()
+        with stream.lock:
+            stream.readers.end_stop()
         return waited
 
     return background(stop_now)
@@ -1254,7 +1255,8 @@ def test_a_read_beside_a_stop_returns_when_that_is_complete(background):
     stream.end(StreamEnd.STOPPED, 'it was stopped')
     time.sleep(0.1)
     assert not read.done(), 'the device is still being stopped'
-    stream.end_stop()
+    with stream.lock:
+        stream.readers.end_stop()
     assert read.result(1)[0].size == 20
 
 

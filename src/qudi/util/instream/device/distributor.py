@@ -289,7 +289,8 @@ class StreamDistributor:
             stream.begin_stop()
             self._stop(member)
         finally:
-            stream.end_stop()
+            with stream.lock:
+                stream.readers.end_stop()
 
     def _stop(self, member: Member) -> None:
         # Before the device is there: a waiting read returns at once, whatever the hardware does

@@ -35,8 +35,7 @@ class Member:
     reports : BufferReports
         Told what becomes of its streams.
     is_quitting : callable
-        Tells whether qudi quits, so that reads must not wait long. Called at every poll: it only
-        looks.
+        Tells whether qudi quits, so that reads must not wait long. It only looks.
     """
 
     options: BufferOptions
@@ -124,6 +123,7 @@ class Member:
             last_thread=self.last_thread,
             time_of_next=hardware.time_of_next,
             request_poll=request_poll,
+            is_quitting=self.is_quitting,
         )
 
     def _make_ring(self, settings: StreamSettings, hardware: StreamHardware) -> SampleRing:

@@ -17,9 +17,6 @@ from qudi.util.instream.stream import BufferedStream, StreamEnd
 
 __all__ = ['DevicePolls']
 
-# How long a read may go on waiting for samples while qudi quits (s)
-_WAIT_WHILE_QUITTING = 2.0
-
 # Over how many seconds the rate of polls is measured, and over how many polls at most
 _RATE_SPAN, _RATE_POLLS = 5.0, 256
 
@@ -106,8 +103,8 @@ class DevicePolls:
             stream.polled(samples.asked_from)
             if stream.tally.lost != member.lost_told:
                 _tell_lost(member, stream, changes)
-            if member.client is not None or not stream.readers.is_empty:
-                _end_if_unwanted(member, stream)
+            if member.client is not None and member.client.has_gone:
+                member.end_stream('its client in another process has disconnected')
         try:
             self._streams.retire(changes, is_poll=True)
         except BaseException as error:
@@ -147,14 +144,3 @@ def _tell_lost(member: Member, stream: BufferedStream, changes: Changes) -> None
     if not stream.has_ended:  # else its end tells
         member.lost_told = stream.tally.lost
         changes.append(partial(member.reports.lost, stream))
-
-
-def _end_if_unwanted(member: Member, stream: BufferedStream) -> None:
-    """End a stream whose client is gone, and one whose reads wait long while qudi quits.
-
-    The thread that reads cannot be deactivated before its read returns, and qudi waits for it.
-    """
-    if member.client is not None and member.client.has_gone:
-        member.end_stream('its client in another process has disconnected')
-    if stream.readers.longest_wait >= _WAIT_WHILE_QUITTING and member.is_quitting():
-        member.end_stream('qudi quits')

@@ -87,8 +87,9 @@ class StreamReader:
             if stream.has_ended:
                 raise stream.end_exception()
             newest = stream.newest
-            if newest is None or stream.is_silent:
-                limit = stream.silence_limit if stream.is_silent else timeout
+            is_silent = stream.polled_at - stream.tally.received_at > stream.silence_limit
+            if newest is None or is_silent:
+                limit = stream.silence_limit if is_silent else timeout
                 raise self._timeout_error(limit, 'the newest sample was requested')
             sample, timestamp = newest
             return sample.copy(), timestamp

@@ -24,6 +24,9 @@ _BETWEEN_READS = 0.5
 _LONGEST_STOP, _LONGEST_STOP_OF_FAILED_READ = 5.0, 0.25
 _AFTER_STOP = 0.05
 
+# How long a read may go on waiting for samples while qudi quits (s): qudi waits for its thread
+_WAIT_WHILE_QUITTING = 2.0
+
 # Waits are made of steps (s): Windows lets Ctrl-C through between two of them only
 _STEP = 1.0
 
@@ -53,6 +56,8 @@ class Readers:
         Seconds between two polls.
     last_thread : int
         Identifier of the thread that read the buffer's stream before this one; 0 for none.
+    is_quitting : callable, optional
+        Tells whether qudi quits. It only looks.
     """
 
     def __init__(
@@ -61,8 +66,10 @@ class Readers:
         silence_limit: float | None = None,
         poll_interval: float = 0.0,
         last_thread: int = 0,
+        is_quitting: Callable[[], bool] | None = None,
     ) -> None:
         self._lock = lock
+        self._is_quitting = is_quitting or (lambda: False)
         # A read has made room, or has returned; a poll has come; the stream has ended
         self._changed = threading.Condition(lock)
         self._silence_limit = math.inf if silence_limit is None else silence_limit
@@ -127,6 +134,10 @@ class Readers:
         finally:
             self._waiting.remove(read)
 
+    def keeps_from_quitting(self, read: WaitingRead) -> bool:
+        """Whether a read has waited long while qudi, which waits for its thread, quits."""
+        return time.perf_counter() - read.since >= _WAIT_WHILE_QUITTING and self._is_quitting()
+
     def wake(self, unread: int) -> None:
         """Wake the reads that so many unread samples are enough for."""
         for read in self._waiting:
@@ -152,17 +163,6 @@ class Readers:
         return min(
             (r.enough - unread for r in self._waiting if unread < r.enough), default=math.inf
         )
-
-    @property
-    def longest_wait(self) -> float:
-        """Seconds for which the oldest of the waiting reads has waited, 0 if none waits.
-
-        May be called without the lock.
-        """
-        waiting = tuple(self._waiting)
-        if not waiting:
-            return 0.0
-        return time.perf_counter() - min(read.since for read in waiting)
 
     # ---------------------------------------------------------------- copying
 

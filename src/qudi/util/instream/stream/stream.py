@@ -50,6 +50,8 @@ class BufferedStream:
         if that is not known.
     request_poll : callable, optional
         Called with the time by which a poll is of use. The lock is held.
+    is_quitting : callable, optional
+        Tells whether qudi quits, so that reads must not wait long. It only looks.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class BufferedStream:
         last_thread: int = 0,
         time_of_next: Callable[[float], float] | None = None,
         request_poll: Callable[[float], None] | None = None,
+        is_quitting: Callable[[], bool] | None = None,
     ) -> None:
         self.name = name
         self.ring = ring
@@ -86,7 +89,9 @@ class BufferedStream:
         # Guards everything above, and writing to the ring. Taken with no other lock held, and given
         # back while a read waits or copies.
         self.lock = threading.Lock()
-        self.readers = Readers(self.lock, self.silence_limit, poll_interval, last_thread)
+        self.readers = Readers(
+            self.lock, self.silence_limit, poll_interval, last_thread, is_quitting
+        )
 
     def lend(self, count: int) -> tuple[np.ndarray, np.ndarray | None] | None:
         """Return arrays for the next samples that spare a copy if they are put in afterwards.
@@ -176,11 +181,6 @@ class BufferedStream:
             self.readers.polled(asked_at, self.tally.received_at)
 
     @property
-    def is_silent(self) -> bool:
-        """Whether the last poll came later than the limit after the newest sample."""
-        return self.polled_at - self.tally.received_at > self.silence_limit
-
-    @property
     def demand(self) -> tuple[float, float]:
         """With how many new samples per channel the hardware should be polled.
 
@@ -228,11 +228,6 @@ class BufferedStream:
         """Wait for reads whose samples are due within a second, before their program's stop."""
         with self.lock:
             self.readers.begin_stop(self._due_at, lambda: self.has_ended)
-
-    def end_stop(self) -> None:
-        """Note that the stop is complete, with the device."""
-        with self.lock:
-            self.readers.end_stop()
 
     def _due_at(self, read: WaitingRead) -> float:
         """When a waiting read will have its samples, as far as known."""
@@ -299,12 +294,14 @@ class BufferedStream:
             self._request_poll(-math.inf)
 
     def wait_for(self, read: WaitingRead) -> None:
-        """Wait until something has changed for a read."""
+        """Wait until something has changed for a read; end the stream if qudi quits meanwhile."""
         self.attention.end()
         self._request_poll(
             self._time_of_next(self._selection.samples_to_skip + read.enough - self.unread)
         )
         self.readers.wait(read, self.tally.received_at)
+        if not self.has_ended and self.readers.keeps_from_quitting(read):
+            self._finish(StreamEnd.STOPPED, 'qudi quits')
 
     @property
     def newest(self) -> tuple[np.ndarray, np.float64 | None] | None:
