@@ -20,7 +20,7 @@ from qudi_host import QudiHost, running_threads
 # isort: split
 from bench import Bench
 from qudi.hardware.instream_buffer.simulator import InStreamSimulator
-from qudi.util.instream.device import jobs, registry, streams
+from qudi.util.instream.device import registry
 from tracing import trace_qt_threads
 
 faulthandler.enable()
@@ -104,13 +104,13 @@ def begin(tmp_path_factory):
 
 
 @pytest.fixture
-def make_bench(qudi, wait_until, monkeypatch):
-    """Make a bench with options for its simulated device."""
+def make_bench(qudi, wait_until):
+    """Make a bench with options for its simulated device, and time limits of its buffers."""
 
-    def make(**options):
-        if not options.get('clocked'):
-            # Nobody can foresee when such a device has its samples
-            monkeypatch.setattr(streams, '_LONGEST_REST', 0.0)
+    def make(limits=None, **options):
+        # Nobody can foresee when a device without a clock has its samples
+        rest = {} if options.get('clocked') else {'longest_rest': 1e-6}
+        qudi.time_limits = {**rest, **(limits or {})}
         return Bench(qudi, wait_until, **options)
 
     return make
@@ -145,18 +145,6 @@ def background():
     if hanging:
         faulthandler.dump_traceback(all_threads=True)
     assert not hanging, f'{len(hanging)} calls in other threads hang'
-
-
-@pytest.fixture
-def set_patience(monkeypatch):
-    """Shorten the time after which a call of a device counts as hanging."""
-
-    def set_it(seconds):
-        monkeypatch.setattr(jobs, '_PATIENCE', seconds)
-        for one in registry.distributors():
-            one._thread._jobs._patience = seconds  # of a stream that runs already
-
-    return set_it
 
 
 @pytest.fixture

@@ -51,6 +51,16 @@ class Bench:
         assert is_done.wait(10), f'the reports of {buffer.module_name} hang'
 
     @staticmethod
+    def hold_reports(buffer):
+        """Let no report of a buffer be made, its change of state among them, until that is called.
+
+        As a log handler does that takes its time.
+        """
+        go_on = threading.Event()
+        buffer._reports._reports.put(lambda: go_on.wait(10))
+        return go_on.set
+
+    @staticmethod
     def let_poll_finish():
         """Wait until the poll that took the last samples has handed them out."""
         for distributor in registry.distributors():

@@ -26,6 +26,7 @@ class QudiHost(QtCore.QObject):
 
     def __init__(self):
         super().__init__()
+        self.time_limits = None  # of the buffers that are added from now on
         self.configuration = {'default_data_dir': None, 'daily_data_dirs': False}
         self.thread_manager = ThreadManager(parent=self)
         self.module_manager = ModuleManager(qudi_main=self, parent=self)
@@ -53,7 +54,7 @@ class QudiHost(QtCore.QObject):
             'hardware',
             name,
             'instream_buffer.buffer.DataInStreamBuffer',
-            options,
+            {'time_limits': self.time_limits, **options},
             {'streamer': 'streamer'},
         )
         return self.activate(name)

@@ -9,7 +9,6 @@ import time
 import numpy as np
 import pytest
 
-from qudi.util.instream.device import jobs as jobs_module
 from qudi.util.instream.device import thread as thread_module
 from qudi.util.instream.device.thread import DeviceThread
 from qudi_host import running_threads
@@ -32,7 +31,7 @@ class Hang:
 class Bench:
     """A thread with polls that are counted, and what it was told late."""
 
-    def __init__(self):
+    def __init__(self, patience=5.0):
         self.polls = []
         self.threads = set()
         self.wanted, self.latest = [-math.inf], math.inf
@@ -40,7 +39,7 @@ class Bench:
         self.act = lambda: None
         self.too_early = False
         self.late = []
-        self.thread = DeviceThread(self._poll, self._demand, self.late.append)
+        self.thread = DeviceThread(self._poll, self._demand, self.late.append, patience)
         self.thread.run(lambda: self.thread.set_name('device'), 'The test')
 
     def _poll(self):
@@ -51,6 +50,9 @@ class Bench:
         return now, self.too_early
 
     def _demand(self):
+        return self.demand()
+
+    def demand(self):
         self.demands += 1
         return self.wanted, self.latest
 
@@ -67,8 +69,8 @@ class Bench:
 def make_bench(qapp):
     benches = []
 
-    def make():
-        benches.append(Bench())
+    def make(**options):
+        benches.append(Bench(**options))
         return benches[-1]
 
     yield make
@@ -89,11 +91,11 @@ def thread(bench):
 
 
 @pytest.fixture
-def hang(bench, background, wait_until):
-    """Keep the thread busy until the end of the test, or until it is released."""
+def hang(background, wait_until):
+    """Keep a thread busy until the end of the test, or until it is released."""
     hangs = []
 
-    def begin():
+    def begin(bench):
         hangs.append(Hang())
         background(swallow, bench.run, hangs[-1])
         wait_until(hangs[-1].has_begun.is_set, 'the thread hangs')
@@ -132,7 +134,7 @@ def test_a_job_returns_the_result_of_its_call(bench):
 
 
 def test_jobs_run_in_the_order_in_which_they_came(bench, hang, background, wait_until):
-    hanging, order = hang(), []
+    hanging, order = hang(bench), []
     jobs = []
     for number in range(20):
         jobs.append(background(bench.run, lambda number=number: order.append(number)))
@@ -198,8 +200,8 @@ def test_jobs_run_between_two_polls_and_not_within_one(bench, background, wait_u
 # -------------------------------------------------------------------- patience
 
 
-def test_a_caller_gives_up_a_call_that_hangs(bench):
-    bench.thread._jobs._patience = 0.3
+def test_a_caller_gives_up_a_call_that_hangs(make_bench):
+    bench = make_bench(patience=0.3)
     hanging = Hang()
     began = time.perf_counter()
     with pytest.raises(
@@ -212,9 +214,9 @@ def test_a_caller_gives_up_a_call_that_hangs(bench):
     hanging.release()
 
 
-def test_callers_share_the_patience_which_counts_from_the_beginning_of_the_call(bench, hang):
-    bench.thread._jobs._patience = 1.0
-    hang()
+def test_callers_share_the_patience_which_counts_from_the_beginning_of_the_call(make_bench, hang):
+    bench = make_bench(patience=1.0)
+    hang(bench)
     time.sleep(0.5)
     began = time.perf_counter()
     with pytest.raises(RuntimeError, match='has not returned for 1 s'):
@@ -226,20 +228,20 @@ def test_callers_share_the_patience_which_counts_from_the_beginning_of_the_call(
     assert time.perf_counter() - began < 2.5, 'each caller has a patience of its own'
 
 
-def test_who_waits_for_several_short_calls_does_not_give_up(bench, background):
-    bench.thread._jobs._patience = 0.6
+def test_who_waits_for_several_short_calls_does_not_give_up(make_bench, background):
+    bench = make_bench(patience=0.6)
     jobs = [background(bench.run, lambda: time.sleep(0.3)) for _ in range(4)]
     assert bench.run(lambda: 'done') == 'done'
     for job in jobs:
         job.result(5)
 
 
-def test_a_poll_that_hangs_counts_as_a_call(bench, wait_until):
+def test_a_poll_that_hangs_counts_as_a_call(make_bench, wait_until):
+    bench = make_bench(patience=0.3)
     hanging = Hang()
     bench.act = hanging
     bench.set_pace(1000)
     wait_until(hanging.has_begun.is_set, 'a poll')
-    bench.thread._jobs._patience = 0.3
     with pytest.raises(RuntimeError, match=r'has not returned for 0\.3 s'):
         bench.run(lambda: None)
     bench.act = lambda: None
@@ -247,8 +249,8 @@ def test_a_poll_that_hangs_counts_as_a_call(bench, wait_until):
     assert bench.run(lambda: 1) == 1
 
 
-def test_a_slow_device_has_more_of_it(bench, monkeypatch):
-    monkeypatch.setattr(jobs_module, '_PATIENCE', 0.2)
+def test_a_slow_device_has_more_of_it(make_bench):
+    bench = make_bench(patience=0.2)
     bench.set_pace(None, slowest_call=1.0)
     assert bench.run(lambda: time.sleep(0.7) or 'done') == 'done'
     bench.set_pace(None)
@@ -271,9 +273,9 @@ def test_a_pause_of_the_process_is_no_hanging_call(bench, background, wait_until
 # -------------------------------------------------------------------- abandoned jobs
 
 
-def test_a_job_that_has_not_begun_is_withdrawn_when_its_caller_gives_up(bench, hang):
-    bench.thread._jobs._patience = 0.2
-    hanging, ran, undone = hang(), [], []
+def test_a_job_that_has_not_begun_is_withdrawn_when_its_caller_gives_up(make_bench, hang):
+    bench = make_bench(patience=0.2)
+    hanging, ran, undone = hang(bench), [], []
     with pytest.raises(RuntimeError):
         bench.run(lambda: ran.append(1), undo=lambda: undone.append(1))
     assert not bench.thread._jobs._jobs
@@ -282,9 +284,9 @@ def test_a_job_that_has_not_begun_is_withdrawn_when_its_caller_gives_up(bench, h
     assert ran == undone == bench.late == []
 
 
-def test_a_job_that_must_run_runs_later(bench, hang):
-    bench.thread._jobs._patience = 0.2
-    hanging, ran = hang(), []
+def test_a_job_that_must_run_runs_later(make_bench, hang):
+    bench = make_bench(patience=0.2)
+    hanging, ran = hang(bench), []
     with pytest.raises(RuntimeError):
         bench.run(lambda: ran.append(1), must_run=True)
     assert ran == []
@@ -294,8 +296,8 @@ def test_a_job_that_must_run_runs_later(bench, hang):
     assert bench.late == []
 
 
-def test_what_an_abandoned_job_did_is_undone(bench):
-    bench.thread._jobs._patience = 0.2
+def test_what_an_abandoned_job_did_is_undone(make_bench):
+    bench = make_bench(patience=0.2)
     hanging, undone = Hang(), []
     with pytest.raises(RuntimeError):
         bench.run(hanging, undo=lambda: undone.append(threading.get_ident()))
@@ -315,8 +317,8 @@ def test_a_job_whose_caller_waited_is_not_undone(bench):
 
 
 @pytest.mark.parametrize('where', ['in the call', 'in undo'])
-def test_an_error_that_nobody_waits_for_is_reported(bench, where):
-    bench.thread._jobs._patience = 0.2
+def test_an_error_that_nobody_waits_for_is_reported(make_bench, where):
+    bench = make_bench(patience=0.2)
     hanging, undone = Hang(), []
     error = Panic('late')
 
@@ -343,7 +345,7 @@ def test_an_error_that_nobody_waits_for_is_reported(bench, where):
 @pytest.mark.parametrize('state', ['waits for its turn', 'has begun'])
 def test_ctrl_c_in_the_waiting_caller_abandons_the_job(bench, hang, background, wait_until, state):
     ran, undone, ids = [], [], []
-    hanging = hang() if state == 'waits for its turn' else Hang()
+    hanging = hang(bench) if state == 'waits for its turn' else Hang()
 
     def call():
         if state == 'has begun':
@@ -376,7 +378,7 @@ def test_ctrl_c_in_the_waiting_caller_abandons_the_job(bench, hang, background, 
 
 
 def test_ctrl_c_just_after_a_job_was_queued_abandons_it_too(bench, hang, monkeypatch):
-    hanging, ran = hang(), []
+    hanging, ran = hang(bench), []
 
     def interrupted():
         raise KeyboardInterrupt
@@ -391,7 +393,7 @@ def test_ctrl_c_just_after_a_job_was_queued_abandons_it_too(bench, hang, monkeyp
 
 
 def test_ctrl_c_does_not_withdraw_a_job_that_must_run(bench, hang, monkeypatch):
-    hanging, ran = hang(), []
+    hanging, ran = hang(bench), []
 
     def interrupted(timeout=None):
         raise KeyboardInterrupt
@@ -516,7 +518,7 @@ def test_a_request_that_comes_while_others_are_asked_for_is_heard(bench, wait_un
             return [math.inf], math.inf
         return [-math.inf], math.inf
 
-    bench.thread._worker._demand = demand
+    bench.demand = demand
     bench.set_pace(100, longest_rest=60.0)
     wait_until(lambda: bench.polls, 'a poll for the new request', timeout=5)
 
@@ -569,9 +571,9 @@ def test_it_runs_a_last_job_and_ends(bench, wait_until):
     assert bench.thread not in thread_module._running
 
 
-def test_no_job_is_taken_once_it_is_being_closed(bench, hang):
-    bench.thread._jobs._patience = 0.2
-    hanging, left = hang(), []
+def test_no_job_is_taken_once_it_is_being_closed(make_bench, hang):
+    bench = make_bench(patience=0.2)
+    hanging, left = hang(bench), []
     assert not bench.thread.close(lambda: left.append(1), 'It cannot be left')
     with pytest.raises(
         RuntimeError,
@@ -583,7 +585,7 @@ def test_no_job_is_taken_once_it_is_being_closed(bench, hang):
 
 
 def test_what_waits_before_a_close_is_done_before(bench, hang, background, wait_until):
-    hanging, order = hang(), []
+    hanging, order = hang(bench), []
     stop = background(bench.run, lambda: order.append('stop'))
     wait_until(lambda: bench.thread._jobs._jobs, 'the stop was queued')
     close = background(bench.thread.close, lambda: order.append('leave'), 'It cannot be left')
@@ -623,12 +625,12 @@ def test_it_can_be_closed_in_a_job_of_its_own(bench, wait_until):
     assert left == [1]
 
 
-def test_a_thread_that_hangs_is_left_to_end_on_its_own(bench, wait_until):
+def test_a_thread_that_hangs_is_left_to_end_on_its_own(make_bench, wait_until):
+    bench = make_bench(patience=0.1)
     hanging, left = Hang(), []
     bench.act = hanging
     bench.set_pace(1000)
     wait_until(hanging.has_begun.is_set, 'the poll hangs')
-    bench.thread._jobs._patience = 0.1
     assert not bench.thread.close(lambda: left.append(1), 'It cannot be left')
     assert left == []
     gc.collect()
@@ -639,12 +641,11 @@ def test_a_thread_that_hangs_is_left_to_end_on_its_own(bench, wait_until):
 
 
 def test_threads_that_ended_later_are_forgotten_with_the_next_one(make_bench, wait_until):
-    bench = make_bench()
+    bench = make_bench(patience=0.1)
     hanging = Hang()
     bench.act = hanging
     bench.set_pace(1000)
     wait_until(hanging.has_begun.is_set, 'the poll hangs')
-    bench.thread._jobs._patience = 0.1
     bench.thread.close(lambda: None, 'It cannot be left')
     hanging.release()
     wait_until(lambda: not running_threads(), 'it has ended')

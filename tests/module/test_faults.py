@@ -9,6 +9,7 @@ import pytest
 
 from bench import configure
 from qudi.util.instream.device import registry
+from qudi.util.instream.stream import TimeLimits
 from qudi_host import running_threads
 
 
@@ -185,7 +186,8 @@ def test_a_start_beside_a_device_that_fails_is_refused(bench, wait_until):
     wait_until(lambda: first.module_state() == 'idle', 'the fault was noticed')
 
 
-def test_a_hanging_read_freezes_nobody_for_long(bench, background, set_patience, wait_until):
+def test_a_hanging_read_freezes_nobody_for_long(make_bench, background, wait_until):
+    bench = make_bench(limits={'patience': 0.2})
     first, second = bench.buffers(2)
     first.start_stream()
     second.start_stream()
@@ -194,7 +196,6 @@ def test_a_hanging_read_freezes_nobody_for_long(bench, background, set_patience,
     bench.device.faults.add('block in read')
     bench.device.produce(5)
     wait_until(lambda: bench.device.blocked, 'the device hangs')
-    set_patience(0.2)
     began = time.perf_counter()
     assert first.available_samples == 0
     assert first.sample_rate == 100
@@ -214,8 +215,9 @@ def test_a_hanging_read_freezes_nobody_for_long(bench, background, set_patience,
 
 @pytest.mark.parametrize('hang', ['block in read', 'start slowly'])
 def test_a_device_that_hangs_past_the_deactivation_is_not_used_by_two(
-    bench, background, monkeypatch, set_patience, wait_until, hang
+    make_bench, background, wait_until, hang
 ):
+    bench = make_bench(limits={'patience': 0.1})
     (buffer,) = bench.buffers(1)
     if hang == 'block in read':
         buffer.start_stream()
@@ -224,12 +226,10 @@ def test_a_device_that_hangs_past_the_deactivation_is_not_used_by_two(
     if hang != 'block in read':
         background(buffer.start_stream)
     wait_until(lambda: bench.device.blocked, 'the device hangs')
-    set_patience(0.1)
     bench.qudi.deactivate('buffer1')
     assert registry.distributors() == []
     with pytest.raises(RuntimeError, match='"streamer" cannot be used: one of its calls, from'):
-        registry.acquire(bench.device)
-    monkeypatch.undo()
+        registry.acquire(bench.device, TimeLimits(patience=0.1))
     bench.device.faults.clear()
     bench.device.released.set()
     wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')
@@ -241,14 +241,12 @@ def test_a_device_that_hangs_past_the_deactivation_is_not_used_by_two(
 
 
 @pytest.mark.parametrize('when', ['before it begins', 'while it hangs'])
-def test_a_stop_during_a_hanging_start_is_obeyed_later(
-    bench, background, set_patience, wait_until, when
-):
+def test_a_stop_during_a_hanging_start_is_obeyed_later(make_bench, background, wait_until, when):
+    bench = make_bench(limits={'patience': 1.0})
     buffer, other = bench.buffers(2)
     configure(buffer, rate=10)
     configure(other, rate=20)
     (distributor,) = registry.distributors()
-    set_patience(1.0)
     if when == 'before it begins':
         at_work, go_on = threading.Event(), threading.Event()
 
@@ -280,7 +278,6 @@ def test_a_stop_during_a_hanging_start_is_obeyed_later(
     with pytest.raises(RuntimeError):
         buffer.read_data(1)
     bench.device.faults.clear()
-    set_patience(5.0)
     buffer.start_stream()
     bench.produce(5)
     bench.assert_delivers(buffer, 0, 5)
@@ -288,12 +285,12 @@ def test_a_stop_during_a_hanging_start_is_obeyed_later(
 
 
 @pytest.mark.parametrize('slow', ['configure slowly', 'start slowly'])
-def test_a_start_whose_caller_gave_up_stops_what_it_started(bench, set_patience, wait_until, slow):
+def test_a_start_whose_caller_gave_up_stops_what_it_started(make_bench, wait_until, slow):
+    bench = make_bench(limits={'patience': 0.3})
     buffer, other = bench.buffers(2)
     configure(buffer, rate=10)
     configure(other, rate=20)
     bench.device.faults.add(slow)
-    set_patience(0.3)
     with pytest.raises(RuntimeError, match='"buffer1" cannot start: a call of the hardware modu'):
         buffer.start_stream()
     bench.device.released.set()
@@ -309,13 +306,11 @@ def test_a_start_whose_caller_gave_up_stops_what_it_started(bench, set_patience,
     other.stop_stream()
 
 
-def test_configure_and_start_that_have_not_begun_are_withdrawn(
-    bench, background, set_patience, wait_until
-):
+def test_configure_and_start_that_have_not_begun_are_withdrawn(make_bench, background, wait_until):
+    bench = make_bench(limits={'patience': 0.3})
     hanging, other = bench.buffers(2)
     configure(other, rate=20)
     configure(hanging, rate=10)
-    set_patience(0.3)
     bench.device.faults.add('configure slowly')
     first = background(configure, hanging, ['a'], 0, 100, 30)
     wait_until(lambda: bench.device.blocked, 'the device hangs')
@@ -333,13 +328,13 @@ def test_configure_and_start_that_have_not_begun_are_withdrawn(
 
 @pytest.mark.parametrize('act', ['configure', 'start', 'stop', 'rate'])
 def test_the_first_caller_of_a_hanging_device_waits_no_longer_than_its_patience(
-    bench, set_patience, monkeypatch, wait_until, act
+    make_bench, monkeypatch, wait_until, act
 ):
+    bench = make_bench(limits={'patience': 0.5})
     (buffer,) = bench.buffers(1)
     configure(buffer)
     if act == 'stop':
         buffer.start_stream()
-    set_patience(0.5)
     method = {'configure': 'configure', 'start': 'start_stream', 'stop': 'stop_stream'}.get(act)
     if method:
         original = getattr(bench.device, method)
@@ -349,7 +344,7 @@ def test_the_first_caller_of_a_hanging_device_waits_no_longer_than_its_patience(
             original(*args, **kwargs)
 
         if act == 'start':
-            monkeypatch.setattr(buffer._distributor._hardware._guard, '_function', lambda _: hang())
+            bench.device.faults.add('start slowly')
         else:
             monkeypatch.setattr(bench.device, method, hang)
     else:
@@ -384,8 +379,8 @@ def test_the_first_caller_of_a_hanging_device_waits_no_longer_than_its_patience(
     wait_until(lambda: not running_threads(), 'the device was left')
 
 
-def test_a_hanging_device_costs_its_patience_once_for_all_buffers(bench, wait_until, set_patience):
-    set_patience(1.0)
+def test_a_hanging_device_costs_its_patience_once_for_all_buffers(make_bench, wait_until):
+    bench = make_bench(limits={'patience': 1.0})
     buffers = bench.buffers(5)
     for buffer in buffers:
         configure(buffer, rate=1000)
@@ -403,10 +398,8 @@ def test_a_hanging_device_costs_its_patience_once_for_all_buffers(bench, wait_un
     wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')
 
 
-def test_a_stop_waits_on_when_another_call_follows_the_one_it_waited_for(
-    bench, background, set_patience
-):
-    set_patience(1.0)
+def test_a_stop_waits_on_when_another_call_follows_the_one_it_waited_for(make_bench, background):
+    bench = make_bench(limits={'patience': 1.0})
     buffer = bench.buffer('buffer', max_poll_rate=1e-3)
     buffer.start_stream()
     (distributor,) = registry.distributors()
@@ -420,8 +413,8 @@ def test_a_stop_waits_on_when_another_call_follows_the_one_it_waited_for(
     assert bench.device.module_state() == 'idle'
 
 
-def test_a_call_that_lasts_as_long_as_a_sample_does_not_hang(bench, background, set_patience):
-    set_patience(0.2)
+def test_a_call_that_lasts_as_long_as_a_sample_does_not_hang(make_bench, background):
+    bench = make_bench(limits={'patience': 0.2})
     buffer = bench.buffer('buffer', max_poll_rate=10)
     configure(buffer, rate=1.0)
     buffer.start_stream()
@@ -475,22 +468,18 @@ def test_an_exception_of_any_kind_out_of_a_driver_is_a_fault(
         buffer.stop_stream()
 
 
-def test_an_exception_of_any_kind_out_of_a_start_or_stop_reaches_its_caller(bench, monkeypatch):
+def test_an_exception_of_any_kind_out_of_a_start_or_stop_reaches_its_caller(bench):
     (buffer,) = bench.buffers(1)
-
-    def panic(*_):
-        raise Panic('overflow in line 7')
-
-    with monkeypatch.context() as patch:
-        patch.setattr(buffer._distributor._hardware._guard, '_function', panic)
-        with pytest.raises(Panic):
-            buffer.start_stream()
+    bench.device.make_error = lambda: Panic('overflow in line 7')
+    bench.device.faults.add('raise in start')
+    with pytest.raises(Panic):
+        buffer.start_stream()
+    bench.device.faults.clear()
     assert buffer.module_state() == bench.device.module_state() == 'idle'
     buffer.start_stream()
-    with monkeypatch.context() as patch:
-        patch.setattr(bench.device, 'stop_stream', panic)
-        with pytest.raises(Panic):
-            buffer.stop_stream()
+    bench.device.faults.add('raise in one stop')
+    with pytest.raises(Panic):
+        buffer.stop_stream()
     assert buffer.module_state() == 'idle'
     buffer.start_stream()
     bench.produce(5)

@@ -149,20 +149,15 @@ def test_a_configure_makes_up_for_a_failed_stop(bench, unstopped):
     assert bench.device.module_state() == 'idle'
 
 
-def test_an_interrupted_start_stops_the_device(bench, monkeypatch):
+def test_an_interrupted_start_stops_the_device(bench):
     """Ctrl-C in a script, for example."""
     buffer, device = bench.buffer('buffer1'), bench.device
     configure(buffer)
-    guard = buffer._distributor._hardware._guard
-
-    def start(self):
-        type(self).start_stream(self)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(guard, '_function', start)
-        with pytest.raises(KeyboardInterrupt):
-            buffer.start_stream()
+    device.make_error = KeyboardInterrupt
+    device.faults.add('raise after start')
+    with pytest.raises(KeyboardInterrupt):
+        buffer.start_stream()
+    device.faults.clear()
     assert device.module_state() == buffer.module_state() == buffer.status.state == 'idle'
     buffer.start_stream()
     buffer.stop_stream()

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import logging
 import os
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import pytest
 from qtpy import QtCore
 
 from bench import configure
-from qudi.util.instream.device import registry, reports
+from qudi.util.instream.device import registry
+from qudi.util.instream.stream import TimeLimits
 from qudi_host import running_threads
 
 OUR_FILES = [
@@ -53,7 +55,7 @@ def test_buffers_that_are_activated_at_once_share_one_distributor(bench, backgro
         def start_stream(self):
             pass
 
-    futures = [background(registry.acquire, Streamer()) for _ in range(2)]
+    futures = [background(registry.acquire, Streamer(), TimeLimits()) for _ in range(2)]
     assert asked.acquire(timeout=10)
     asked.acquire(timeout=1)  # nobody else asks, or a second distributor is being made
     answer.set()
@@ -157,8 +159,15 @@ def test_deactivation_in_every_order_leaves_everything_idle(bench):
     assert not running_threads()
 
 
-def test_200_cycles_leave_no_threads_no_objects_and_no_memory(bench, dies, monkeypatch):
-    monkeypatch.setattr(reports._log, 'disabled', True)  # pytest keeps log lines
+@pytest.fixture
+def no_log_lines():
+    """Make none: pytest would keep them."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_200_cycles_leave_no_threads_no_objects_and_no_memory(bench, dies, no_log_lines):
     bench.buffers(2)
     distributor = weakref.ref(registry.distributors()[0])
     consumer = None
@@ -232,11 +241,11 @@ def test_a_start_that_races_with_a_deactivation_leaves_nothing_running(bench, ba
 
 
 def test_a_buffer_deactivated_during_a_slow_start_does_not_stream(
-    bench, background, set_patience, wait_until
+    make_bench, background, wait_until
 ):
+    bench = make_bench(limits={'patience': 0.3})
     (buffer,) = bench.buffers(1)
     bench.device.faults.add('start slowly')
-    set_patience(0.3)
     future = background(buffer.start_stream)
     wait_until(lambda: bench.device.blocked, 'the device is about to start')
     bench.qudi.deactivate('buffer1')
@@ -249,14 +258,12 @@ def test_a_buffer_deactivated_during_a_slow_start_does_not_stream(
     assert buffer.module_state() == 'deactivated'
 
 
-def test_a_buffer_reloaded_during_a_slow_start_leaves_no_ghost(
-    bench, background, set_patience, wait_until
-):
+def test_a_buffer_reloaded_during_a_slow_start_leaves_no_ghost(make_bench, background, wait_until):
+    bench = make_bench(limits={'patience': 0.3})
     buffer, other = bench.buffers(2)
     configure(buffer, rate=10)
     configure(other, rate=20)
     bench.device.faults.add('configure slowly')
-    set_patience(0.3)
     future = background(buffer.start_stream)
     wait_until(lambda: bench.device.blocked, 'the device takes its time')
     bench.qudi.deactivate('buffer1')
@@ -306,7 +313,7 @@ def test_nobody_changes_the_state_while_qudi_deactivates(bench, background, wait
     configure(buffer, size=10)
     buffer.start_stream()
     bench.let_reports_finish(buffer)
-    buffer._reports._follow_state = lambda: None
+    tell = bench.hold_reports(buffer)
     bench.device.produce(20)  # overflows
     wait_until(lambda: 'buffer1' not in distributor.active_names, 'the buffer is inactive')
     deactivate, states = buffer._deactivate_in_qudi, []
@@ -318,6 +325,7 @@ def test_nobody_changes_the_state_while_qudi_deactivates(bench, background, wait
 
     buffer._deactivate_in_qudi = deactivate_while_another_thread_looks
     bench.qudi.deactivate('buffer1')
+    tell()
     assert states == ['locked'], 'another thread changed the state during a deactivation'
     assert buffer.module_state() == 'deactivated'
     other.stop_stream()
@@ -347,7 +355,7 @@ def test_a_removed_buffer_and_its_threads_are_freed_at_once(bench):
 def test_a_read_that_waits_long_does_not_keep_qudi_from_quitting(
     make_bench, background, monkeypatch, qtbot, timing
 ):
-    bench = make_bench(sample_timing=timing)
+    bench = make_bench(limits={'quitting_read': 0.5}, sample_timing=timing)
     dark, dim, other = bench.buffers(3, read_timeout=None)
     for buffer in (dark, dim, other):
         buffer.start_stream()
@@ -356,7 +364,7 @@ def test_a_read_that_waits_long_does_not_keep_qudi_from_quitting(
         bench.wait_for_reader(buffer)
     monkeypatch.setattr(bench.qudi, '_shutting_down', True, raising=False)
     monkeypatch.setattr(bench.qudi, 'watchdog', object(), raising=False)
-    for _ in range(25):  # the user is asked, and samples trickle in
+    for _ in range(8):  # the user is asked, and samples trickle in
         bench.produce(1)
         qtbot.wait(100)
     assert [buffer.status.state for buffer in (dark, dim, other)] == ['running'] * 3, (

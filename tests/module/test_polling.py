@@ -1,12 +1,12 @@
 """The device is polled no more often than the active buffers allow, and not at all without one."""
 
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 
 from bench import configure
-from qudi.util.instream.stream import tally
 
 
 def polls_in_worst_second(times):
@@ -159,9 +159,15 @@ def test_large_backlogs_are_moved_in_pieces_without_a_seam(make_bench):
 
 
 @pytest.fixture
-def clocked(make_bench):
+def make_clocked(make_bench):
+    """Make a bench whose device makes samples by its clock."""
+    return partial(make_bench, channels=['a', 'b'], clocked=True)
+
+
+@pytest.fixture
+def clocked(make_clocked):
     """A device that makes samples by its clock."""
-    return make_bench(channels=['a', 'b'], clocked=True)
+    return make_clocked()
 
 
 def read_blocks(device, buffer, count, seconds):
@@ -238,8 +244,8 @@ def test_rare_polls_are_no_silence(clocked, rate, timeout, count):
     buffer.stop_stream()
 
 
-def test_a_stream_that_nobody_reads_is_polled_once_in_a_while(clocked, qtbot, monkeypatch):
-    monkeypatch.setattr(tally, '_WATCH_TIME', 0.0)  # nobody has looked for long
+def test_a_stream_that_nobody_reads_is_polled_once_in_a_while(make_clocked, qtbot):
+    clocked = make_clocked(limits={'watching': 1e-6})  # nobody has looked for long
     buffer = clocked.buffer('buffer', max_poll_rate=100)
     configure(buffer, size=100_000, rate=1000.0)
     buffer.start_stream()
@@ -251,10 +257,8 @@ def test_a_stream_that_nobody_reads_is_polled_once_in_a_while(clocked, qtbot, mo
     assert buffer.status.samples_received > 1900
 
 
-def test_a_device_is_polled_before_more_than_half_of_its_buffer_is_filled(
-    clocked, qtbot, monkeypatch
-):
-    monkeypatch.setattr(tally, '_WATCH_TIME', 0.0)
+def test_a_device_is_polled_before_more_than_half_of_its_buffer_is_filled(make_clocked, qtbot):
+    clocked = make_clocked(limits={'watching': 1e-6})
     buffer = clocked.buffer('buffer', max_poll_rate=50)
     clocked.device.faults.add('small buffer')  # full after 100 ms
     configure(buffer, size=100_000, rate=10_000.0)

@@ -13,7 +13,7 @@ from rpyc.utils.server import ThreadedServer
 
 from bench import configure
 from qudi.util.instream.device import BufferReports, Member, StreamDistributor
-from qudi.util.instream.stream import BufferOptions, StreamReader, StreamSettings
+from qudi.util.instream.stream import BufferOptions, StreamReader, StreamSettings, TimeLimits
 
 PROTOCOL = {  # qudi's
     'allow_all_attrs': True,
@@ -61,9 +61,9 @@ def far_buffer(served):
     distributors = []
 
     def make(module):
-        distributor = StreamDistributor(served(module))
+        distributor = StreamDistributor(served(module), TimeLimits())
         distributor.open()
-        reports = BufferReports('far', lambda: None, lambda _: None, lambda _: None)
+        reports = BufferReports('far', lambda: None, lambda _: None, lambda _: None, TimeLimits())
         options = BufferOptions('far', max_poll_rate=1000)
         distributor.attach(Member(options, reports, lambda: False))
         distributors.append((distributor, reports))

@@ -56,22 +56,16 @@ def test_module_state_tells_whether_a_buffer_streams(bench):
 def test_module_state_is_idle_when_a_stop_returns_even_if_the_device_was_first(bench, wait_until):
     (buffer,) = bench.buffers(1)
     (distributor,) = registry.distributors()
-    told = threading.Event()
-
-    def follow_late():
-        told.wait(10)
-        buffer._follow_stream()
-
     buffer.start_stream()
     bench.let_reports_finish(buffer)
-    buffer._reports._follow_state = follow_late
+    tell = bench.hold_reports(buffer)
     # As the first step of a stop does
     buffer._reader._stream.end(StreamEnd.STOPPED, 'it was stopped')
     wait_until(lambda: not distributor.active_names, 'a poll let go of the buffer')
     assert buffer.module_state() == 'locked', 'the buffer was told already, this proves nothing'
     buffer.stop_stream()
     state = buffer.module_state()
-    told.set()
+    tell()
     assert state == 'idle'
 
 

@@ -16,7 +16,6 @@ from qudi.interface.data_instream_interface import StreamingMode
 from qtpy import QtCore
 
 from bench import configure
-from qudi.util.instream.device import reports
 
 DIRECT = QtCore.Qt.ConnectionType.DirectConnection
 
@@ -355,9 +354,8 @@ def test_an_end_is_logged_once_as_a_warning_only_if_something_is_wrong(bench, lo
     assert 'reads too slowly' not in str(logged('buffer')), 'one event was told by two texts'
 
 
-def test_losses_are_logged_with_a_cure_but_not_all_the_time(bench, logged, monkeypatch, wait_until):
-    monkeypatch.setattr(reports, '_LOG_INTERVAL', 1.5)
-    monkeypatch.setattr(reports, '_SIGNAL_INTERVAL', 0.2)
+def test_losses_are_logged_with_a_cure_but_not_all_the_time(make_bench, logged, wait_until):
+    bench = make_bench(limits={'between_log_lines': 1.0, 'between_signals': 0.2})
     buffer = bench.buffer('buffer1', allow_overwrite=True)
     configure(buffer, size=50)
     buffer.start_stream()
@@ -375,5 +373,5 @@ def test_losses_are_logged_with_a_cure_but_not_all_the_time(bench, logged, monke
         return [int(re.search(r'has lost (\d+)', text)[1]) for _, text in logged('has lost')]
 
     wait_until(lambda: sum(counts()) == 550, 'the rest is logged later')
-    assert len(counts()) <= 1 + (time.perf_counter() - began) / 1.5, 'it is logged all the time'
+    assert len(counts()) <= 1 + (time.perf_counter() - began) / 1.0, 'it is logged all the time'
     buffer.stop_stream()

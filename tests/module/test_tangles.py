@@ -13,6 +13,7 @@ from qtpy import QtCore
 from bench import configure
 from qudi.util.instream.device import guard, registry
 from qudi.util.instream.device.thread import DeviceThread
+from qudi.util.instream.stream import TimeLimits
 
 QUEUED_PATIENCE = 0.3  # s
 
@@ -35,9 +36,11 @@ class Gate:
 def thread(qapp):
     """A device's thread that never polls."""
     thread = DeviceThread(
-        lambda: (time.perf_counter(), False), lambda: ([], math.inf), lambda error: None
+        lambda: (time.perf_counter(), False),
+        lambda: ([], math.inf),
+        lambda error: None,
+        QUEUED_PATIENCE,
     )
-    thread._jobs._patience = QUEUED_PATIENCE
     yield thread
     if not thread._thread.isFinished():
         thread.close(lambda: None, 'The test')
@@ -87,9 +90,9 @@ def test_an_idle_buffer_stops_at_once_while_the_start_of_another_one_hangs(
     assert took < 1.0, f'the idle buffer waited {took:.2f} s for the device'
 
 
-def test_a_slow_device_may_take_a_sample_period_to_stop(bench, set_patience, monkeypatch):
+def test_a_slow_device_may_take_a_sample_period_to_stop(make_bench, monkeypatch):
+    bench = make_bench(limits={'patience': 0.3})
     (buffer,) = bench.buffers(1)
-    set_patience(0.3)
     configure(buffer, rate=1.0)
     buffer.start_stream()
     stop = bench.device.stop_stream
@@ -108,11 +111,12 @@ def test_a_read_of_a_stream_whose_start_fails_ends(make_bench, background):
     (buffer,) = bench.buffers(1)
     gate = Gate()
 
-    def fail(module):
+    def fail():
         gate()
-        raise OSError('the device does not start')
+        return OSError('the device does not start')
 
-    buffer._distributor._hardware._guard._function = fail
+    bench.device.make_error = fail
+    bench.device.faults.add('raise in start')
     start = background(buffer.start_stream)
     assert gate.has_begun.wait(10)
     read = background(buffer.read_data, 10)
@@ -266,15 +270,12 @@ def test_a_refused_start_configures_the_device_of_another_program_no_further(ben
     configure(buffer, ['a'])
     calls = len(bench.device.configure_calls)
 
-    def refuse(module):
-        raise guard._refusal('it is taken')
-
-    own_guard = buffer._distributor._hardware._guard
-    function, own_guard._function = own_guard._function, refuse
+    bench.device.make_error = lambda: guard._refusal('it is taken')
+    bench.device.faults.add('raise in start')
     with pytest.raises(RuntimeError, match='it is taken'):
         buffer.start_stream()
     assert len(bench.device.configure_calls) == calls + 1
-    own_guard._function = function
+    bench.device.faults.clear()
     bench.device.start_stream()  # the other program may
     bench.device.stop_stream()
 
@@ -303,7 +304,7 @@ def test_buffers_come_and_go_in_many_threads_at_once(bench, background):
     def come_and_go():
         count = 0
         while time.perf_counter() < end:
-            registry.release(registry.acquire(bench.device))
+            registry.release(registry.acquire(bench.device, TimeLimits()))
             count += 1
         return count
 

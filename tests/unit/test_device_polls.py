@@ -6,8 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from qudi.util.instream.device.members import Member
 from qudi.util.instream.device.polls import DevicePolls
-from qudi.util.instream.stream import BufferedStream, SampleRing, StreamEnd, StreamReader
+from qudi.util.instream.stream import (
+    BufferedStream,
+    BufferOptions,
+    SampleRing,
+    StreamEnd,
+    StreamReader,
+)
 
 
 class LateSamples:
@@ -40,9 +47,8 @@ def stream():
 
 @pytest.fixture
 def polls(samples, stream):
-    member = SimpleNamespace(
-        stream=stream, client=None, lost_told=0, poll_interval=0.0, is_quitting=lambda: False
-    )
+    member = Member(BufferOptions('buffer1'), reports=None, is_quitting=lambda: False)
+    member.stream = stream
     hardware = SimpleNamespace(
         samples=samples, half_of_buffer=math.inf, time_of_next=lambda count: count
     )

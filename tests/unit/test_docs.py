@@ -8,7 +8,7 @@ import pytest
 
 from breakages import BREAKAGES
 from messages import GAP, messages
-from qudi.util.instream.stream import StreamStatus
+from qudi.util.instream.stream import StreamStatus, TimeLimits
 from qudi.util.instream.stream.settings import BufferOptions
 
 ROOT = Path(__file__).parents[2]
@@ -162,6 +162,12 @@ def test_every_option_is_explained_with_its_default():
         if option.name != 'name':
             section = text.split(f'\n### {option.name}\n')[1].split('\n#')[0]
             assert re.search(rf'[Dd]efault\s+`{option.default}`', section), option.name
+
+
+def test_every_time_limit_is_explained_with_its_default():
+    section = text_of('docs/configuration.md').split('### time_limits')[1].split('\n#')[0]
+    rows = re.findall(r'^\| `(\w+)` \| ([\d.]+) \|', section, re.MULTILINE)
+    assert rows == [(limit.name, str(limit.default)) for limit in fields(TimeLimits)]
 
 
 def test_every_value_of_the_status_is_explained():

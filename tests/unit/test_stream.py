@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,13 +15,11 @@ from qudi.util.instream.stream import (
     Selection,
     StreamEnd,
     StreamReader,
-    reader,
-    readers,
-    tally,
+    TimeLimits,
 )
-from qudi.util.instream.stream import (
-    stream as stream_module,
-)
+from qudi.util.instream.stream.readers import Readers
+
+QUICK_COPY = {'longest_copy': 0.02}
 
 
 def samples(first, count, channels=2, dtype=np.float64):
@@ -34,12 +31,13 @@ def samples(first, count, channels=2, dtype=np.float64):
 class ReadStream(BufferedStream):
     """A stream with its reader."""
 
-    def __init__(self, ring, read_timeout=None, **options):
+    def __init__(self, ring, read_timeout=None, piece_bytes=2**21, limits=None, **options):
         names = ('columns', 'samples_to_skip', 'timestamp_offset')
         selection = Selection(**{name: options.pop(name) for name in names if name in options})
-        super().__init__('buffer1', ring, selection=selection, **options)
+        limits = TimeLimits(**(limits or {}))
+        super().__init__('buffer1', ring, selection=selection, limits=limits, **options)
         self._read_timeout = read_timeout
-        reader = StreamReader(self)
+        reader = StreamReader(self, piece_bytes)
         self.read, self.read_into = reader.read, reader.read_into
         self.read_available_into = reader.read_available_into
 
@@ -267,28 +265,26 @@ def test_a_pause_without_polls_is_no_silence(background):
     assert future.result(5)[0].size == 10
 
 
-def test_a_pause_of_the_process_costs_a_read_one_short_wait(background, monkeypatch):
-    asleep = 0.0
-    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + asleep)
-    monkeypatch.setattr(readers, 'time', clock)
-    monkeypatch.setattr(readers, '_GRACE_STEP', 0.05)
-    monkeypatch.setattr(readers, '_GRACE', 1.0)
-    stream = make(silence_limit=0.2)
-    future = background(stream.read, 5)
-    wait_for_reader(stream)
-    asleep = 3600.0
-    time.sleep(0.5)
-    assert not future.done(), 'an hour passed, but the process had half a second only'
-    stream.put(samples(0, 5))
-    assert future.result(5)[0].size == 10
+def test_a_pause_of_the_process_costs_a_read_one_short_wait():
+    now, lock = 1000.0, threading.Lock()
+    limits = TimeLimits(grace=0.05, grace_step=0.01)
+    readers = Readers(lock, silence_limit=0.2, limits=limits, clock=lambda: now)
+    with lock:
+        read = readers.new_read(5)
+        readers.wait(read, received_at=now)
+        now += 3600.0
+        for _ in range(5):
+            readers.wait(read, received_at=1000.0)
+            assert not read.is_given_up, 'an hour passed, but the process had no time'
+        readers.wait(read, received_at=1000.0)
+    assert read.is_given_up, 'nobody has polled for the whole grace'
 
 
-def test_a_read_gives_up_by_itself_when_no_poll_comes_any_more(background, monkeypatch):
+def test_a_read_gives_up_by_itself_when_no_poll_comes_any_more(background):
     """The device hangs in a call."""
-    monkeypatch.setattr(readers, '_GRACE', 0.3)
-    monkeypatch.setattr(readers, '_GRACE_STEP', 0.1)
+    limits = {'grace': 0.3, 'grace_step': 0.1}
     for poll_interval, patience in ((0.0, 0.4), (0.5, 0.9)):
-        stream = make(silence_limit=0.1, poll_interval=poll_interval)
+        stream = make(silence_limit=0.1, poll_interval=poll_interval, limits=limits)
         began = time.perf_counter()
         error = background(stream.read, 5).exception(10)
         took = time.perf_counter() - began
@@ -297,10 +293,8 @@ def test_a_read_gives_up_by_itself_when_no_poll_comes_any_more(background, monke
         assert not stream.has_ended
 
 
-def test_a_sample_gives_a_waiting_read_its_grace_again(background, monkeypatch):
-    monkeypatch.setattr(readers, '_GRACE', 0.4)
-    monkeypatch.setattr(readers, '_GRACE_STEP', 0.1)
-    stream = make(silence_limit=0.2)
+def test_a_sample_gives_a_waiting_read_its_grace_again(background):
+    stream = make(silence_limit=0.2, limits={'grace': 0.4, 'grace_step': 0.1})
     future = background(stream.read, 30)
     for first in range(0, 30, 10):
         time.sleep(0.4)
@@ -867,28 +861,22 @@ def test_a_program_that_only_looks_gets_all_polls_there_may_be(background):
         assert asked == [1010.0, -math.inf], 'once is enough'
 
 
-def test_a_program_that_looks_no_more_is_forgotten(monkeypatch):
-    monkeypatch.setattr(tally, '_WATCH_TIME', 0.02)
-    stream = make()
+def test_a_program_that_looks_no_more_is_forgotten():
+    stream = make(limits={'watching': 0.02})
     assert stream.available_samples == stream.available_samples
     end = time.perf_counter() + 10
     while stream.demand[0] == 0:
         assert time.perf_counter() < end, 'polled as often as possible for nobody'
 
 
-def test_a_read_is_woken_only_when_it_can_go_on(background, monkeypatch):
+def test_a_read_is_woken_only_when_it_can_go_on(background):
     wakes = []
-
-    class Condition(threading.Condition):
-        def wait(self, timeout=None):
-            super().wait(timeout)
-            if threading.current_thread() is not threading.main_thread():
-                wakes.append(timeout)
-
-    monkeypatch.setattr(readers.threading, 'Condition', Condition)
     stream = make()
     long, short = background(stream.read, 90), background(stream.read, 10)
     wait_for_reader(stream, readers=2)
+    for read in stream.readers._waiting:
+        wake = read.can_go_on.notify
+        read.can_go_on.notify = lambda wake=wake: wakes.append(1) or wake()
     for first in range(0, 10, 2):
         stream.put(samples(first, 2))
         stream.polled(time.perf_counter())
@@ -912,19 +900,13 @@ class WatchedRing(SampleRing):
         self.copied_out()
 
 
-@pytest.fixture
-def make_watched(monkeypatch):
+def make_watched(capacity=100, **options):
     """Make a stream that copies 10 samples at a time, and its ring."""
-
-    def make_watched(capacity=100, **options):
-        monkeypatch.setattr(reader, '_PIECE_BYTES', 10 * 2 * 8)
-        ring = WatchedRing(capacity, 2, np.float64)
-        return ReadStream(ring, **options), ring
-
-    return make_watched
+    ring = WatchedRing(capacity, 2, np.float64)
+    return ReadStream(ring, piece_bytes=10 * 2 * 8, **options), ring
 
 
-def test_everything_else_goes_on_while_samples_are_copied(make_watched, background):
+def test_everything_else_goes_on_while_samples_are_copied(background):
     stream, ring = make_watched(capacity=1000)
     stream.put(samples(0, 500))
     answers = []
@@ -947,7 +929,7 @@ def test_everything_else_goes_on_while_samples_are_copied(make_watched, backgrou
         assert status.samples_received == parts, status
 
 
-def test_what_a_read_has_claimed_is_not_available_to_others(make_watched, background):
+def test_what_a_read_has_claimed_is_not_available_to_others(background):
     stream, ring = make_watched()
     stream.put(samples(0, 70))
     available, reads = [], []
@@ -963,7 +945,7 @@ def test_what_a_read_has_claimed_is_not_available_to_others(make_watched, backgr
     assert (reads[0].result(5)[0] == samples(40, 30).reshape(-1)).all()
 
 
-def test_what_a_large_read_has_copied_makes_room_for_new_samples(make_watched):
+def test_what_a_large_read_has_copied_makes_room_for_new_samples():
     stream, ring = make_watched()
     stream.put(samples(0, 100))
     first = 100
@@ -984,11 +966,8 @@ def test_what_a_large_read_has_copied_makes_room_for_new_samples(make_watched):
 
 
 @pytest.mark.parametrize('allow_overwrite', [False, True])
-def test_new_samples_wait_for_the_room_that_a_read_is_making(
-    make_watched, background, monkeypatch, allow_overwrite
-):
-    monkeypatch.setattr(stream_module, '_LONGEST_COPY', 10.0)
-    stream, ring = make_watched(allow_overwrite=allow_overwrite)
+def test_new_samples_wait_for_the_room_that_a_read_is_making(background, allow_overwrite):
+    stream, ring = make_watched(allow_overwrite=allow_overwrite, limits={'longest_copy': 10.0})
     stream.put(samples(0, 100))
     is_copying, go_on = threading.Event(), threading.Event()
 
@@ -1010,9 +989,8 @@ def test_new_samples_wait_for_the_room_that_a_read_is_making(
     assert_adds_up(stream)
 
 
-def test_a_read_that_is_overtaken_starts_again_without_a_gap(make_watched, monkeypatch):
-    monkeypatch.setattr(stream_module, '_LONGEST_COPY', 0.02)
-    stream, ring = make_watched(allow_overwrite=True)
+def test_a_read_that_is_overtaken_starts_again_without_a_gap():
+    stream, ring = make_watched(allow_overwrite=True, limits=QUICK_COPY)
     stream.put(samples(0, 100))
     pieces = []
 
@@ -1029,9 +1007,8 @@ def test_a_read_that_is_overtaken_starts_again_without_a_gap(make_watched, monke
     assert_adds_up(stream)
 
 
-def test_a_look_that_is_overtaken_takes_what_is_there_then(make_watched, monkeypatch):
-    monkeypatch.setattr(stream_module, '_LONGEST_COPY', 0.02)
-    stream, ring = make_watched(allow_overwrite=True)
+def test_a_look_that_is_overtaken_takes_what_is_there_then():
+    stream, ring = make_watched(allow_overwrite=True, limits=QUICK_COPY)
     stream.put(samples(0, 60))
 
     def put_once():
@@ -1048,11 +1025,8 @@ def test_a_look_that_is_overtaken_takes_what_is_there_then(make_watched, monkeyp
 
 
 @pytest.mark.parametrize('overtaken', ['while it copies', 'while it waits'])
-def test_a_large_read_that_is_overtaken_starts_again_as_a_whole(
-    make_watched, background, monkeypatch, overtaken
-):
-    monkeypatch.setattr(stream_module, '_LONGEST_COPY', 0.02)
-    stream, ring = make_watched(capacity=20, allow_overwrite=True)
+def test_a_large_read_that_is_overtaken_starts_again_as_a_whole(background, overtaken):
+    stream, ring = make_watched(capacity=20, allow_overwrite=True, limits=QUICK_COPY)
     future = background(stream.read, 100)
     first = 0
 
@@ -1085,11 +1059,8 @@ def test_a_large_read_that_is_overtaken_starts_again_as_a_whole(
     assert_adds_up(stream)
 
 
-def test_a_reader_that_gets_no_time_does_not_hold_up_a_strict_stream_for_long(
-    make_watched, monkeypatch
-):
-    monkeypatch.setattr(stream_module, '_LONGEST_COPY', 0.02)
-    stream, ring = make_watched()
+def test_a_reader_that_gets_no_time_does_not_hold_up_a_strict_stream_for_long():
+    stream, ring = make_watched(limits=QUICK_COPY)
     stream.put(samples(0, 100))
 
     def put_too_many():
@@ -1105,7 +1076,7 @@ def test_a_reader_that_gets_no_time_does_not_hold_up_a_strict_stream_for_long(
     assert_adds_up(stream)
 
 
-def test_a_stop_or_a_fault_while_a_read_copies_lets_it_finish(make_watched):
+def test_a_stop_or_a_fault_while_a_read_copies_lets_it_finish():
     for cause in (StreamEnd.STOPPED, StreamEnd.FAULT):
         stream, ring = make_watched()
         stream.put(samples(0, 100))
@@ -1200,9 +1171,8 @@ def test_where_nobody_knows_when_samples_come_a_stop_goes_by_those_that_came(
     assert (read.exception(5) is None) is is_due
 
 
-def test_a_stop_lets_a_thread_that_has_just_read_read_once_more(background, monkeypatch):
-    monkeypatch.setattr(readers, '_BETWEEN_READS', 1.0)
-    stream = make(time_of_next=in_(0.5))
+def test_a_stop_lets_a_thread_that_has_just_read_read_once_more(background):
+    stream = make(time_of_next=in_(0.5), limits={'between_reads': 1.0})
     stream.put(samples(0, 10))
     go_on = threading.Event()
 
@@ -1223,9 +1193,8 @@ def test_a_stop_lets_a_thread_that_has_just_read_read_once_more(background, monk
     stopping.result(5)
 
 
-def test_a_stop_of_the_thread_that_read_last_comes_at_once(monkeypatch):
-    monkeypatch.setattr(readers, '_BETWEEN_READS', 5.0)
-    stream = make_filled()
+def test_a_stop_of_the_thread_that_read_last_comes_at_once():
+    stream = make_filled(limits={'between_reads': 5.0})
     stream.read(3)
     began = time.perf_counter()
     stream.begin_stop()
@@ -1247,9 +1216,11 @@ def test_a_read_beside_a_stop_returns_when_that_is_complete(background):
     stream = make(time_of_next=in_(0.2))
     read = background(stream.read, 10)
     wait_for_reader(stream)
-    stream.readers._is_stopping = True
+    stopping = background(stream.begin_stop)
+    wait_until(lambda: stream.readers._is_stopping, 'the stop has begun')
     stream.put(samples(0, 10))
     wait_until(lambda: stream.status().samples_read == 10, 'the read took its samples')
+    stopping.result(5)
     time.sleep(0.1)
     assert not read.done()
     stream.end(StreamEnd.STOPPED, 'it was stopped')
@@ -1260,13 +1231,12 @@ def test_a_read_beside_a_stop_returns_when_that_is_complete(background):
     assert read.result(1)[0].size == 20
 
 
-def test_a_read_beside_a_stop_that_hangs_returns_nevertheless(background, monkeypatch):
-    monkeypatch.setattr(readers, '_LONGEST_STOP', 0.2)
-    monkeypatch.setattr(readers, '_LONGEST_STOP_OF_FAILED_READ', 0.1)
-    stream = make(silence_limit=60)
+def test_a_read_beside_a_stop_that_hangs_returns_nevertheless(background):
+    limits = {'longest_stop': 0.2, 'longest_stop_of_failed_read': 0.1}
+    stream = make(silence_limit=60, limits=limits)
     served, failed = background(stream.read, 10), background(stream.read, 20)
     wait_for_reader(stream, 2)
-    stream.readers._is_stopping = True
+    stream.begin_stop()
     stream.put(samples(0, 10))
     wait_until(lambda: stream.status().samples_read == 10, 'the read took its samples')
     stream.end(StreamEnd.STOPPED, 'it was stopped')
@@ -1285,10 +1255,11 @@ def interrupted_at(number, call):
     That is where a function begins, and where one of C has returned.
     """
     places = 0
+    package = Path(sys.modules[BufferedStream.__module__].__file__).parent
 
     def profile(frame, event, argument):
         nonlocal places
-        is_ours = Path(frame.f_code.co_filename).parent == Path(stream_module.__file__).parent
+        is_ours = Path(frame.f_code.co_filename).parent == package
         if is_ours and event in ('call', 'c_return'):
             places += 1
             if places == number:
@@ -1326,7 +1297,7 @@ def test_a_read_works_after_one_that_was_interrupted_anywhere(way, background):
     assert place > 20, 'hardly a place was interrupted'
 
 
-def test_a_read_that_is_overtaken_before_it_copies_starts_again(make_watched, background):
+def test_a_read_that_is_overtaken_before_it_copies_starts_again(background):
     stream, ring = make_watched(allow_overwrite=True)
     stream.put(samples(0, 100))
     slow, go_on = threading.Event(), threading.Event()

@@ -65,6 +65,7 @@ class DataInStreamBuffer(DataInStreamInterface):
                                     # stream that already runs instead of raising
             read_timeout: 10.0      # optional (default: 10.0), seconds without a sample until a
                                     # read gives up (constant sample timing), null: never
+            time_limits: null       # optional (default: null), see docs/configuration.md
         connect:
             streamer: 'instream_dummy'
     """
@@ -80,6 +81,7 @@ class DataInStreamBuffer(DataInStreamInterface):
     _max_poll_rate = ConfigOption('max_poll_rate', default=BufferOptions.max_poll_rate)
     _follow_running = ConfigOption('follow_running', default=BufferOptions.follow_running)
     _read_timeout = ConfigOption('read_timeout', default=BufferOptions.read_timeout)
+    _time_limits = ConfigOption('time_limits', default=BufferOptions.time_limits)
 
     def __init__(
         self,
@@ -103,9 +105,9 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     def on_activate(self) -> None:
         """Join the other buffers of the same hardware."""
-        self._joined = registry.acquire(self._streamer())
-        signals = self.sigStreamEnded.emit, self.sigSamplesLost.emit
-        self._reports = BufferReports(self.module_name, self._follow_stream, *signals)
+        self._joined = registry.acquire(self._streamer(), self._options.limits)
+        tell = self._follow_stream, self.sigStreamEnded.emit, self.sigSamplesLost.emit
+        self._reports = BufferReports(self.module_name, *tell, self._options.limits)
         is_quitting = partial(host.is_quitting, weakref.proxy(self))
         self._joined.attach(Member(self._options, self._reports, is_quitting))
 

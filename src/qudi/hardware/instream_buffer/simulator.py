@@ -11,7 +11,6 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -61,15 +60,12 @@ class InStreamSimulator(DataInStreamInterface):
             channels: ['a', 'b']  # optional, some of a, b, c, d, 1.5, 2, True (default: a to d)
             data_type: 'float64'  # optional
             sample_timing: 'CONSTANT'  # optional, CONSTANT, TIMESTAMP or RANDOM
-            clocked: True  # optional, True makes sample_rate samples a second, False (default)
-                           # as many as `produce` is told to
-            wait_for_missing: True  # optional, True (default: False) for programs that are
-                                    # connected to it and ask for more than there is
+            clocked: True  # optional (default: False), makes sample_rate samples a second
+            wait_for_missing: True  # optional (default: False), for programs without a buffer
             speed: 1.0  # optional, a clocked device is so many times as fast as it says
             block_time: 0.0  # optional, a clocked device shows its samples every so many seconds
             jitter: 0.0  # optional, a clocked device shows samples up to so many seconds late
-            room: null  # optional, samples that its buffer is allowed to have; it overflows then
-                        # (default: as many as anybody wants, and its queue has no limit)
+            room: null  # optional, samples that its buffer can have at most; it overflows then
             habits: []  # optional, what it does from the beginning
             faults: []  # optional, what is wrong with it
     """
@@ -108,7 +104,7 @@ class InStreamSimulator(DataInStreamInterface):
         self.read_sizes: list[int] = []  # samples per channel of each read
         # What is wrong with the device
         self.faults = set(self._first_faults)
-        self.make_error: Callable[[], BaseException] = partial(OSError, 'simulator lost its cable')
+        self.make_error: Callable[[], BaseException] | None = None
         self.blocked = False
         self.released = threading.Event()  # ends a call that hangs
 
@@ -135,6 +131,9 @@ class InStreamSimulator(DataInStreamInterface):
 
     def _fails(self, fault: str) -> bool:
         return fault in self.faults
+
+    def _error(self, text: str) -> BaseException:
+        return OSError(f'simulator {text}') if self.make_error is None else self.make_error()
 
     # ---------------------------------------------------------------- for the test
 
@@ -214,7 +213,7 @@ class InStreamSimulator(DataInStreamInterface):
         if self._fails('configure slowly'):
             self.hang()
         if self._fails('raise in configure'):
-            raise self.make_error()
+            raise self._error('lost its cable')
         settings = self._settings
         settings.set(active_channels, streaming_mode, channel_buffer_size, sample_rate)
         _note(self.configure_calls, (settings.channels, settings.mode, settings.size, sample_rate))
@@ -224,7 +223,7 @@ class InStreamSimulator(DataInStreamInterface):
     def start_stream(self) -> None:
         """Start it."""
         if self._fails('raise in start'):
-            raise OSError('simulator does not start')
+            raise self._error('does not start')
         if self._fails('reserve one channel') and len(self._settings.channels) > 1:
             raise OSError('simulator has no available counter')
         if self._fails('reserve 1000') and self._settings.size > 1000:
@@ -241,15 +240,15 @@ class InStreamSimulator(DataInStreamInterface):
         if self._fails('stop itself in start'):
             self.stop_stream()
         if self._fails('raise after start'):
-            raise OSError('simulator started in vain')
+            raise self._error('started in vain')
 
     def stop_stream(self) -> None:
         """Stop it."""
         if self._fails('raise in stop'):
-            raise OSError('simulator does not stop')
+            raise self._error('does not stop')
         if self._fails('raise in one stop'):
             self.faults.discard('raise in one stop')
-            raise OSError('simulator does not stop at once')
+            raise self._error('does not stop at once')
         assert self._is_streaming, 'stopped a simulator that does not stream'
         self.stops += 1
         self._is_streaming = False
@@ -257,7 +256,7 @@ class InStreamSimulator(DataInStreamInterface):
         if not self._has('never lock'):
             self.module_state.unlock()
         if self._fails('raise after stop'):
-            raise OSError('simulator stopped with a complaint')
+            raise self._error('stopped with a complaint')
 
     # ---------------------------------------------------------------- samples
 
@@ -266,7 +265,7 @@ class InStreamSimulator(DataInStreamInterface):
         """Samples per channel that wait."""
         _note(self.polls, time.perf_counter())
         if self._fails('raise in available_samples'):
-            raise self.make_error()
+            raise self._error('lost its cable')
         return 0 if self._has('fetch in reads') else self._count_waiting()
 
     def _count_waiting(self) -> int:
@@ -295,7 +294,7 @@ class InStreamSimulator(DataInStreamInterface):
         self.reader_threads.add(threading.get_ident())
         _note(self.read_sizes, samples_per_channel)
         if self._fails('raise in read'):
-            raise self.make_error()
+            raise self._error('lost its cable')
         if self._fails('rubbish'):
             data_buffer[:] = -1
             self.stop_stream()

@@ -15,7 +15,13 @@ from qudi.util.instream.device.polls import DevicePolls
 from qudi.util.instream.device.streams import DeviceStreams
 from qudi.util.instream.device.thread import DeviceThread
 from qudi.util.instream.remote import RemoteClient
-from qudi.util.instream.stream import BufferedStream, StreamSettings, StreamStatus, naming
+from qudi.util.instream.stream import (
+    BufferedStream,
+    StreamSettings,
+    StreamStatus,
+    TimeLimits,
+    naming,
+)
 
 __all__ = ['StreamDistributor']
 
@@ -35,14 +41,17 @@ class StreamDistributor:
     ----------
     streamer : DataInStreamInterface
         The hardware module.
+    limits : TimeLimits
+        For how long threads wait.
     """
 
-    def __init__(self, streamer: Any) -> None:
+    def __init__(self, streamer: Any, limits: TimeLimits) -> None:
         self._streamer = streamer
         self._members: dict[str, Member] = {}
         self._opened: tuple[DeviceStreams, DevicePolls] | None = None
         self._left = threading.Event()
-        self._thread = DeviceThread(self._poll, self._demand, self._report_late)
+        self._limits = limits
+        self._thread = DeviceThread(self._poll, self._demand, self._report_late, limits.patience)
 
     # ---------------------------------------------------------------- the device's thread
 
@@ -53,7 +62,9 @@ class StreamDistributor:
     def _open(self, changes: Changes) -> None:
         if self._opened is None:
             hardware = StreamHardware(self._streamer)
-            streams = DeviceStreams(hardware, self._members, self._thread)
+            streams = DeviceStreams(
+                hardware, self._members, self._thread, self._limits.longest_rest
+            )
             self._opened = streams, DevicePolls(streams)
             self._thread.set_name(hardware.name)
 

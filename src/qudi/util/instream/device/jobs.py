@@ -11,10 +11,6 @@ from typing import Any
 
 __all__ = ['Job', 'JobQueue']
 
-# How long a call of the device may take until its callers give up (s). It takes milliseconds; one
-# that takes this long hangs, and a window should not freeze for longer.
-_PATIENCE = 5.0
-
 # A pause of the process looks like a call that hangs, so a caller waits once more at the end (s)
 _LAST_WAIT = 0.2
 
@@ -75,16 +71,21 @@ class JobQueue:
         Called after a job was put in; has the device's thread call `run_all`.
     report_late : callable
         Called with the exception of a job whose caller has given up.
+    patience : float
+        Seconds that a call of the device may take until its callers give up.
     """
 
     def __init__(
-        self, wake: Callable[[], None], report_late: Callable[[BaseException], None]
+        self,
+        wake: Callable[[], None],
+        report_late: Callable[[BaseException], None],
+        patience: float,
     ) -> None:
         self.device_name = ''  # for errors
         self._wake = wake
         self._report_late = report_late
         self._jobs: deque[Job] = deque()
-        self._patience = _PATIENCE
+        self._shortest_patience = self._patience = patience
         self._busy_since = math.inf  # since when the call in progress lasts, by perf_counter
         self._is_closed = False
         # Guards all of the above and the jobs. Nothing is called while it is held, and no other
@@ -208,7 +209,7 @@ class JobQueue:
     def set_slowest_call(self, seconds: float) -> None:
         """Say for how long a call of the device may last anyway, before patience begins."""
         with self._lock:
-            self._patience = _PATIENCE + seconds
+            self._patience = self._shortest_patience + seconds
 
     def close(self) -> None:
         """Take no more jobs, and finish those that wait. Keeps nothing of its owner alive."""

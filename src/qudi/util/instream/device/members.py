@@ -124,6 +124,7 @@ class Member:
             time_of_next=hardware.time_of_next,
             request_poll=request_poll,
             is_quitting=self.is_quitting,
+            limits=self.options.limits,
         )
 
     def _make_ring(self, settings: StreamSettings, hardware: StreamHardware) -> SampleRing:

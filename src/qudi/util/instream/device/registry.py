@@ -14,6 +14,7 @@ from uuid import UUID
 from qudi.util.network import netobtain
 
 from qudi.util.instream.device.distributor import StreamDistributor
+from qudi.util.instream.stream import TimeLimits
 
 __all__ = ['acquire', 'distributors', 'release']
 
@@ -29,13 +30,15 @@ _lock = threading.Lock()
 _entries: dict[UUID, _Entry] = {}
 
 
-def acquire(streamer: Any) -> StreamDistributor:
+def acquire(streamer: Any, limits: TimeLimits) -> StreamDistributor:
     """Return the distributor of a hardware module; the first user gets a new one.
 
     Parameters
     ----------
     streamer : DataInStreamInterface
         The hardware module, known by its `module_uuid`.
+    limits : TimeLimits
+        For how long threads wait; those of the first user are kept.
 
     Raises
     ------
@@ -45,7 +48,7 @@ def acquire(streamer: Any) -> StreamDistributor:
         What the hardware raises when it is asked for its constraints and settings.
     """
     uuid = netobtain(streamer.module_uuid)
-    entry = _join(uuid, streamer)
+    entry = _join(uuid, streamer, limits)
     while entry.users == 0:
         if not entry.distributor.wait_until_left():
             name = entry.distributor.streamer_name
@@ -54,7 +57,7 @@ def acquire(streamer: Any) -> StreamDistributor:
                 f'deactivated, has not returned. Check the connection to the device; if this '
                 f'lasts, reload "{name}" or restart qudi'
             )
-        entry = _join(uuid, streamer)
+        entry = _join(uuid, streamer, limits)
     try:
         entry.distributor.open()
     except BaseException:
@@ -63,12 +66,12 @@ def acquire(streamer: Any) -> StreamDistributor:
     return entry.distributor
 
 
-def _join(uuid: UUID, streamer: Any) -> _Entry:
+def _join(uuid: UUID, streamer: Any, limits: TimeLimits) -> _Entry:
     """Return the entry of a hardware module, with one user more; with none, it is being closed."""
     with _lock:
         entry = _entries.get(uuid)
         if entry is None:
-            entry = _entries[uuid] = _Entry(StreamDistributor(streamer), users=1)
+            entry = _entries[uuid] = _Entry(StreamDistributor(streamer, limits), users=1)
         elif entry.users:
             entry.users += 1
         return entry

@@ -12,14 +12,12 @@ from typing import Any
 
 from qudi.core.logger import get_logger
 
-from qudi.util.instream.stream import BufferedStream, StreamStatus
+from qudi.util.instream.stream import BufferedStream, StreamStatus, TimeLimits
 
 __all__ = ['BufferReports']
 
 _log = get_logger(__name__)
 
-_SIGNAL_INTERVAL = 1.0  # s between two signals of a kind
-_LOG_INTERVAL = 10.0  # s between two log lines about lost samples
 _CLOSE_PATIENCE = 0.2  # s for which the last reports are waited for
 
 
@@ -73,6 +71,8 @@ class BufferReports:
         Called with the value of the StreamEnd, at most once a second.
     tell_lost : callable
         Called with the number of samples per channel that were lost, at most once a second.
+    limits : TimeLimits
+        The shortest times between reports of a kind.
     """
 
     def __init__(
@@ -81,13 +81,16 @@ class BufferReports:
         follow_state: Callable[[], None],
         tell_ended: Callable[[str], None],
         tell_lost: Callable[[int], None],
+        limits: TimeLimits,
     ) -> None:
         self._name = name
         self._follow_state = follow_state
         self._reports: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._ends = _Limiter(_SIGNAL_INTERVAL, '', lambda _, end: end, tell_ended)
-        self._losses = _Limiter(_SIGNAL_INTERVAL, 0, int.__add__, tell_lost)
-        self._logged_losses = _Limiter(_LOG_INTERVAL, 0, int.__add__, partial(_log_lost, name))
+        self._ends = _Limiter(limits.between_signals, '', lambda _, end: end, tell_ended)
+        self._losses = _Limiter(limits.between_signals, 0, int.__add__, tell_lost)
+        self._logged_losses = _Limiter(
+            limits.between_log_lines, 0, int.__add__, partial(_log_lost, name)
+        )
         self._limiters = (self._ends, self._losses, self._logged_losses)
         self._lost_told: tuple[BufferedStream | None, int] = (None, 0)  # of the latest stream
         # A daemon: a slot that hangs must not keep the process

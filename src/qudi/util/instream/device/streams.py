@@ -18,9 +18,6 @@ from qudi.util.instream.stream import StreamSettings, naming
 
 __all__ = ['DeviceStreams']
 
-# How long the hardware is left alone when no program needs a sample (s): faults are noticed late
-_LONGEST_REST = 1.0
-
 
 class DeviceStreams:
     """The members that stream from a device. All methods are for the device's thread.
@@ -35,16 +32,22 @@ class DeviceStreams:
         All members by name; others add and remove them.
     thread : DeviceThread
         The thread, for the pace of its polls.
+    longest_rest : float
+        Seconds for which the hardware is left alone when no program needs a sample.
     """
 
     def __init__(
-        self, hardware: StreamHardware, members: dict[str, Member], thread: DeviceThread
+        self,
+        hardware: StreamHardware,
+        members: dict[str, Member],
+        thread: DeviceThread,
+        longest_rest: float,
     ) -> None:
+        self._longest_rest = longest_rest
         self.hardware = hardware
         self.active: tuple[Member, ...] = ()  # in the order of their start
         self._members = members
-        self._set_device_pace = thread.set_pace
-        self._request_poll = thread.request_poll
+        self._thread = thread
         self._device_stop = DeviceStop(hardware)
 
     @property
@@ -184,7 +187,7 @@ class DeviceStreams:
         if hardware.samples.hides_some:
             self._hand_out_hidden()
         offset = hardware.samples.own_time if hardware.has_timestamps else 0.0
-        member.begin_stream(settings, hardware, self._request_poll, waiting, offset)
+        member.begin_stream(settings, hardware, self._thread.request_poll, waiting, offset)
         if member.request is not None:
             member.request = settings
 
@@ -236,7 +239,7 @@ class DeviceStreams:
     def _start_with(self, member: Member, own: StreamSettings, changes: Changes) -> None:
         hardware = self.hardware
         channels = hardware.channels
-        member.begin_stream(own, hardware, self._request_poll)
+        member.begin_stream(own, hardware, self._thread.request_poll)
         try:
             hardware.start()
             if hardware.asked_channels != channels:
@@ -308,10 +311,10 @@ class DeviceStreams:
         timeouts = [option.read_timeout for option in options if option.read_timeout is not None]
         rate = self.hardware.sample_rate
         is_regular = bool(options) and not self.hardware.rate_is_hint and rate > 0
-        self._set_device_pace(
+        self._thread.set_pace(
             max((option.max_poll_rate for option in options), default=None),
             # A read gives up after a poll: the first one after its time should come soon
-            longest_rest=min([_LONGEST_REST] + [timeout / 2 for timeout in timeouts]),
+            longest_rest=min([self._longest_rest] + [timeout / 2 for timeout in timeouts]),
             slowest_call=1 / rate if is_regular else 0.0,
             # Others may want to join a finite acquisition before its first sample is taken
             rests_first=bool(options) and self._running.is_finite,

@@ -16,6 +16,7 @@ from qtpy import QtCore
 
 from qudi.util.instream.device.jobs import Job, JobQueue
 from qudi.util.instream.device.plan import PollPlan
+from qudi.util.instream.stream import TimeLimits
 
 __all__ = ['DeviceThread']
 
@@ -42,6 +43,8 @@ class DeviceThread:
         as may be, and the time at which a poll should come at the latest.
     report_late : callable
         Called with the exception of a job whose caller has given up.
+    patience : float
+        Seconds that a call of the device may take until its callers give up.
     """
 
     def __init__(
@@ -49,10 +52,11 @@ class DeviceThread:
         poll: Callable[[], tuple[float, bool]],
         demand: Callable[[], tuple[Sequence[float], float]],
         report_late: Callable[[BaseException], None],
+        patience: float = TimeLimits.patience,
     ) -> None:
         self._thread = QtCore.QThread()
         self._worker = _Worker(poll, demand)
-        self._jobs = JobQueue(self._worker.sigJob.emit, report_late)
+        self._jobs = JobQueue(self._worker.sigJob.emit, report_late, patience)
         self._worker.jobs = self._jobs
         self._worker.moveToThread(self._thread)
         # Of a copy, since other threads close theirs meanwhile

@@ -8,9 +8,11 @@ BufferedStream  one stream of one buffer, from start to end
 StreamReader    the program's side of a stream
 StreamStatus    how a stream is doing
 StreamEnd       why it ended
+TimeLimits      for how long it waits
 """
 
 from qudi.util.instream.stream.errors import naming
+from qudi.util.instream.stream.limits import TimeLimits
 from qudi.util.instream.stream.reader import StreamReader
 from qudi.util.instream.stream.ring import SampleRing
 from qudi.util.instream.stream.selection import Selection
@@ -27,6 +29,7 @@ __all__ = [
     'StreamReader',
     'StreamSettings',
     'StreamStatus',
+    'TimeLimits',
     'naming',
     'same_rate',
 ]

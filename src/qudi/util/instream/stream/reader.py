@@ -12,9 +12,6 @@ from qudi.util.instream.stream.stream import BufferedStream
 
 __all__ = ['StreamReader']
 
-# A large read copies so many bytes at a time, and what it has copied makes room for new samples
-_PIECE_BYTES = 2**21
-
 # A newest sample is fresh if a poll was made in the last so many seconds
 _FRESH = 0.1
 
@@ -26,11 +23,13 @@ class StreamReader:
     ----------
     stream : BufferedStream
         The stream.
+    piece_bytes : int, optional
+        A large read copies so much at a time, which makes room for new samples.
     """
 
-    def __init__(self, stream: BufferedStream) -> None:
-        self._stream = stream
-        self._ring = stream.ring
+    def __init__(self, stream: BufferedStream, piece_bytes: int = 2**21) -> None:
+        self._stream, self._ring = stream, stream.ring
+        self._piece_bytes = piece_bytes
         self._name = f'"{stream.name}" cannot read'
 
     @property
@@ -291,7 +290,7 @@ class StreamReader:
             `taken_before`, is lost.
         """
         stream, readers, ring = self._stream, self._stream.readers, self._ring
-        piece_size = max(1, _PIECE_BYTES // (ring.channel_count * ring.dtype.itemsize))
+        piece_size = max(1, self._piece_bytes // (ring.channel_count * ring.dtype.itemsize))
         done = 0
         piece = samples[:0], None if timestamps is None else timestamps[:0]
         while True:

@@ -8,27 +8,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qudi.util.instream.stream.limits import TimeLimits
+
 __all__ = ['Readers', 'WaitingRead']
 
-# How long a read waits for a poll after the time when silence is a fault (s). Counted in short
-# waits: a pause of the process, or of the machine, costs one of them.
-_GRACE, _GRACE_STEP = 5.0, 0.5
-
 # A stop lets reads finish whose samples are due within this time (s), as devices do, and waits a
-# little longer for the poll that brings them. A thread that has just read reads again soon.
+# little longer for the poll that brings them.
 _DUE_WITHIN, _POLL_DELAY = 1.0, 0.5
-_BETWEEN_READS = 0.5
 
-# Such a read returns a moment after the stop, and one that fails does not wait for long (s). By
-# then, the program has noted its stop, and does not take the end of the stream for a fault.
-_LONGEST_STOP, _LONGEST_STOP_OF_FAILED_READ = 5.0, 0.25
+# Such a read returns a moment after the stop (s). By then, the program has noted its stop, and does
+# not take the end of the stream for a fault.
 _AFTER_STOP = 0.05
-
-# How long a read may go on waiting for samples while qudi quits (s): qudi waits for its thread
-_WAIT_WHILE_QUITTING = 2.0
 
 # Waits are made of steps (s): Windows lets Ctrl-C through between two of them only
 _STEP = 1.0
+
+_LIMITS = TimeLimits()
 
 
 @dataclass(eq=False)
@@ -58,6 +53,10 @@ class Readers:
         Identifier of the thread that read the buffer's stream before this one; 0 for none.
     is_quitting : callable, optional
         Tells whether qudi quits. It only looks.
+    limits : TimeLimits
+        For how long threads wait.
+    clock : callable, optional
+        Returns the time in seconds, as `time.perf_counter`.
     """
 
     def __init__(
@@ -67,13 +66,17 @@ class Readers:
         poll_interval: float = 0.0,
         last_thread: int = 0,
         is_quitting: Callable[[], bool] | None = None,
+        limits: TimeLimits = _LIMITS,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._limits = limits
+        self._now = clock
         self._lock = lock
         self._is_quitting = is_quitting or (lambda: False)
         # A read has made room, or has returned; a poll has come; the stream has ended
         self._changed = threading.Condition(lock)
         self._silence_limit = math.inf if silence_limit is None else silence_limit
-        self._grace = math.ceil(min((_GRACE + poll_interval) / _GRACE_STEP, 1e6))
+        self._grace = math.ceil(min((limits.grace + poll_interval) / limits.grace_step, 1e6))
         self._waiting: list[WaitingRead] = []
         self._others = 0  # threads that wait for anything else
         self.promised = 0  # unread samples that the read in progress will take
@@ -81,7 +84,7 @@ class Readers:
         self.overwritten = 0  # how often unread samples were overwritten
         self._is_stopping = False
         self.last_thread = last_thread  # that has read
-        self._read_at = time.perf_counter()
+        self._read_at = self._now()
 
     # ---------------------------------------------------------------- waiting
 
@@ -92,12 +95,16 @@ class Readers:
 
     def wait_for(self, condition: Callable[[], bool], timeout: float | None = None) -> None:
         """Wait until something has changed so that a condition holds, or the time is over."""
-        end = math.inf if timeout is None else time.perf_counter() + timeout
+        end = math.inf if timeout is None else self._now() + timeout
         while not condition():
-            left = end - time.perf_counter()
+            left = end - self._now()
             if left <= 0:
                 return
             self._wait(left)
+
+    def wait_for_room(self, is_there: Callable[[], bool]) -> None:
+        """Wait for the room that a read makes while it copies."""
+        self.wait_for(lambda: is_there() or not self.is_copying, self._limits.longest_copy)
 
     def _wait(self, timeout: float) -> None:
         self._others += 1
@@ -108,7 +115,7 @@ class Readers:
 
     def new_read(self, enough: int) -> WaitingRead:
         """Return a read that is going to wait for so many unread samples."""
-        return WaitingRead(enough, time.perf_counter(), threading.Condition(self._lock))
+        return WaitingRead(enough, self._now(), threading.Condition(self._lock))
 
     def wait(self, read: WaitingRead, received_at: float) -> None:
         """Wait until something has changed for a read.
@@ -120,14 +127,14 @@ class Readers:
         received_at : float
             When the newest sample came, by perf_counter.
         """
-        timeout = max(read.since, received_at) + self._silence_limit - time.perf_counter()
+        timeout = max(read.since, received_at) + self._silence_limit - self._now()
         if timeout > 0:
             read.grace = self._grace
         else:
             # Polls tell whether it is silent. If none comes any more, the device hangs.
             read.grace -= 1
             read.is_given_up = read.grace < 0
-            timeout = _GRACE_STEP
+            timeout = self._limits.grace_step
         self._waiting.append(read)
         try:
             read.can_go_on.wait(min(timeout, _STEP))
@@ -136,7 +143,8 @@ class Readers:
 
     def keeps_from_quitting(self, read: WaitingRead) -> bool:
         """Whether a read has waited long while qudi, which waits for its thread, quits."""
-        return time.perf_counter() - read.since >= _WAIT_WHILE_QUITTING and self._is_quitting()
+        has_waited = self._now() - read.since
+        return has_waited >= self._limits.quitting_read and self._is_quitting()
 
     def wake(self, unread: int) -> None:
         """Wake the reads that so many unread samples are enough for."""
@@ -191,14 +199,14 @@ class Readers:
 
     def done(self) -> None:
         """Return from a read, when no stop keeps it back."""
-        self._return(_LONGEST_STOP)
+        self._return(self._limits.longest_stop)
 
     def fail(self) -> None:
         """Let a read that has failed return."""
-        self._return(_LONGEST_STOP_OF_FAILED_READ)
+        self._return(self._limits.longest_stop_of_failed_read)
 
     def _return(self, longest_stop: float) -> None:
-        self.last_thread, self._read_at = threading.get_ident(), time.perf_counter()
+        self.last_thread, self._read_at = threading.get_ident(), self._now()
         self._changed.notify_all()
         if self._is_stopping:
             self.wait_for(lambda: not self._is_stopping, longest_stop)
@@ -219,9 +227,9 @@ class Readers:
             Whether the stream has ended, so that there is nothing to wait for.
         """
         self._is_stopping = True
-        began = time.perf_counter()
+        began = self._now()
         while not has_ended():
-            now = time.perf_counter()
+            now = self._now()
             if self._waiting or self.is_copying:
                 wait_until = max([due_at(read) for read in self._waiting], default=now)
                 if wait_until > began + _DUE_WITHIN:
@@ -230,7 +238,7 @@ class Readers:
             elif self._read_at > began or self.last_thread in (0, threading.get_ident()):
                 return
             else:
-                wait_until = self._read_at + _BETWEEN_READS
+                wait_until = self._read_at + self._limits.between_reads
             if now >= min(wait_until, began + _DUE_WITHIN + _POLL_DELAY):
                 return
             self._wait(wait_until - now)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
+from qudi.util.instream.stream.limits import TimeLimits
+
 __all__ = ['BufferOptions', 'StreamSettings', 'same_rate']
 
 
@@ -208,6 +210,8 @@ class BufferOptions:
     read_timeout : float or None
         Seconds without one new sample after which a waiting read gives up (constant sample
         timing only); None waits for ever.
+    time_limits : mapping, optional
+        Fields of a `TimeLimits` that differ from its defaults.
 
     Raises
     ------
@@ -221,6 +225,7 @@ class BufferOptions:
     max_poll_rate: float = 30.0
     follow_running: bool = False
     read_timeout: float | None = 10.0
+    time_limits: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         for option in ('allow_overwrite', 'follow_running'):
@@ -230,6 +235,17 @@ class BufferOptions:
             self._refuse('max_poll_rate', 'a finite number of polls per second above 0')
         if self.read_timeout is not None and not _is_positive_number(self.read_timeout):
             self._refuse('read_timeout', 'a finite number of seconds above 0, or null for no limit')
+        limits = {} if self.time_limits is None else self.time_limits
+        known = [field.name for field in fields(TimeLimits)]
+        if not isinstance(limits, Mapping) or not all(
+            name in known and _is_positive_number(seconds) for name, seconds in limits.items()
+        ):
+            self._refuse('time_limits', f'seconds above 0 for some of {", ".join(known)}')
+
+    @property
+    def limits(self) -> TimeLimits:
+        """For how long threads wait."""
+        return TimeLimits(**(self.time_limits or {}))
 
     @classmethod
     def from_config(cls, name: str, config: Mapping[str, Any]) -> BufferOptions:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from qudi.util.instream.stream.limits import TimeLimits
 from qudi.util.instream.stream.readers import Readers, WaitingRead
 from qudi.util.instream.stream.ring import SampleRing
 from qudi.util.instream.stream.selection import Selection
@@ -18,8 +19,7 @@ from qudi.util.instream.stream.tally import Attention, Tally
 
 __all__ = ['BufferedStream']
 
-# New samples wait for the room that a read makes, but not for a thread that gets no time (s)
-_LONGEST_COPY = 0.1
+_LIMITS = TimeLimits()
 
 
 class BufferedStream:
@@ -46,12 +46,13 @@ class BufferedStream:
     last_thread : int
         Identifier of the thread that read the buffer's stream before this one; 0 for none.
     time_of_next : callable, optional
-        Called with a number of samples; returns when the device will have so many new ones, -inf
-        if that is not known.
+        Called with a number of samples; returns when the device has them, -inf if unknown.
     request_poll : callable, optional
         Called with the time by which a poll is of use. The lock is held.
     is_quitting : callable, optional
         Tells whether qudi quits, so that reads must not wait long. It only looks.
+    limits : TimeLimits
+        For how long threads wait.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class BufferedStream:
         time_of_next: Callable[[float], float] | None = None,
         request_poll: Callable[[float], None] | None = None,
         is_quitting: Callable[[], bool] | None = None,
+        limits: TimeLimits = _LIMITS,
     ) -> None:
         self.name = name
         self.ring = ring
@@ -77,9 +79,7 @@ class BufferedStream:
         self.samples_to_acquire = math.inf if samples_to_acquire is None else samples_to_acquire
         self._time_of_next = time_of_next or _at_once
         self._request_poll = request_poll or _ignore
-
-        self.tally = Tally()
-        self.attention = Attention()
+        self.tally, self.attention = Tally(), Attention(limits.watching)
         self._last_read: tuple[np.ndarray, np.float64 | None] | None = None
         self._ending: StreamEnding | None = None
         self.started_at = self.polled_at = self.tally.received_at
@@ -90,7 +90,7 @@ class BufferedStream:
         # back while a read waits or copies.
         self.lock = threading.Lock()
         self.readers = Readers(
-            self.lock, self.silence_limit, poll_interval, last_thread, is_quitting
+            self.lock, self.silence_limit, poll_interval, last_thread, is_quitting, limits
         )
 
     def lend(self, count: int) -> tuple[np.ndarray, np.ndarray | None] | None:
@@ -147,7 +147,7 @@ class BufferedStream:
         """Decide what happens if new samples do not fit; return which of them go into the ring."""
         ring, readers = self.ring, self.readers
         if readers.is_copying:
-            readers.wait_for(lambda: count <= ring.free or not readers.is_copying, _LONGEST_COPY)
+            readers.wait_for_room(lambda: count <= ring.free)
         excess = count - ring.free
         if excess <= 0:
             return slice(0, count)

@@ -8,9 +8,6 @@ from typing import Any
 
 __all__ = ['Attention', 'Tally']
 
-# A program that looks without waiting for samples is expected to look again within this time (s)
-_WATCH_TIME = 10.0
-
 
 class Tally:
     """Numbers of samples per channel since the start of a stream. Not safe for threads.
@@ -60,11 +57,17 @@ class Attention:
     """Whether a program watches a stream: it looks again and again without waiting for samples.
 
     At first it counts as watched: until a read has waited, its program may be one that only looks.
+
+    Parameters
+    ----------
+    span : float
+        Seconds within which such a program is expected to look again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, span: float) -> None:
+        self._span = span
         self._looked_at = time.perf_counter()  # since the last read that had to wait
-        self._until = self._looked_at + _WATCH_TIME
+        self._until = self._looked_at + self._span
 
     @property
     def is_watched(self) -> bool:
@@ -79,8 +82,8 @@ class Attention:
         """
         was_watched = self.is_watched
         now = time.perf_counter()
-        if at_newest or now < self._looked_at + _WATCH_TIME:
-            self._until = now + _WATCH_TIME
+        if at_newest or now < self._looked_at + self._span:
+            self._until = now + self._span
         self._looked_at = now
         return at_newest or (self.is_watched and not was_watched)
 
