@@ -1,5 +1,6 @@
 """qudi-instream-demo, as a user runs it: in a process of its own, with real qudi."""
 
+import json
 import os
 import re
 import signal
@@ -9,13 +10,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 # isort: split
-from qtpy import API_NAME, QtGui
+from qtpy import API_NAME, QtCore, QtGui
 
 from qudi.util.instream.demo.command import example_config_path
-from qudi.util.instream.demo.session import compare_recordings
+from qudi.util.instream.demo.session import compare_recordings, window_places
 
 DEMO = [sys.executable, '-m', 'qudi.util.instream.demo']
 SOURCE = str(Path(__file__).parents[2] / 'src')
@@ -102,34 +104,185 @@ def test_screenshots_show_both_windows_and_the_monitor(tmp_path):
         assert len(colours) > 50, 'the picture is empty'
 
 
-@pytest.mark.skipif(sys.platform == 'win32', reason='a process group gets Ctrl-C on Windows')
-def test_ctrl_c_quits_qudi_cleanly():
-    with subprocess.Popen(
-        [*DEMO, '--headless', '--seconds', '100'],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        for line in process.stdout:
-            if '1 s  stream_buffer2' in line:
-                break
-        began = time.perf_counter()
-        process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert time.perf_counter() - began < 15
-    assert 'Interrupted, qudi quits' in rest
-    assert 'Shutdown complete' in rest
+# -------------------------------------------------------------------- how it ends before its time
+
+
+@pytest.fixture
+def demo(tmp_path):
+    """Start the demo, with a folder of its own for temporary files."""
+    (tmp_path / 'temporary').mkdir()
+    processes = []
+
+    def start(*arguments, **changes):
+        process = subprocess.Popen(
+            [*DEMO, *arguments],
+            env=environment(TMPDIR=str(tmp_path / 'temporary'), **changes),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def read_until(process, text):
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f'the demo has ended without "{text}": {process.stderr.read()}')
+
+
+def assert_ended_with(process, exit_code, tmp_path):
+    rest, errors = process.communicate(timeout=30)
+    assert process.returncode == exit_code, rest + errors
     for word in BAD_WORDS:
         assert word not in rest + errors, rest + errors
+    left = list((tmp_path / 'temporary').iterdir())
+    assert not left, f'the demo has left {left}'
+    return rest
+
+
+@pytest.fixture
+def slow_qt(tmp_path):
+    """A Qt that takes a minute to load."""
+    package = tmp_path / 'slow' / {'pyside6': 'PySide6', 'pyside2': 'PySide2'}[API_NAME.lower()]
+    package.mkdir(parents=True)
+    (package / '__init__.py').write_text('import time\ntime.sleep(60)\n')
+    return os.pathsep.join([str(tmp_path / 'slow'), SOURCE])
+
+
+def send_ctrl_c(process, times):
+    """As a terminal does: to all processes of the group."""
+    for _ in range(times):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.05)  # a second one is to come before the first one has done its work
+
+
+on_posix = pytest.mark.skipif(
+    sys.platform == 'win32', reason='a process group gets Ctrl-C on Windows'
+)
+
+
+@on_posix
+@pytest.mark.parametrize('times', [1, 2, 9])
+def test_ctrl_c_while_modules_load_ends_it_at_once(demo, slow_qt, tmp_path, times):
+    process = demo('--headless', PYTHONPATH=slow_qt)
+    read_until(process, 'qudi starts')  # and says so before Qt is loaded
+    began = time.perf_counter()
+    send_ctrl_c(process, times)
+    assert_ended_with(process, 130, tmp_path)
+    assert time.perf_counter() - began < 9, 'it has waited for qudi, which does not run yet'
+
+
+@on_posix
+@pytest.mark.parametrize('text', ['Starting qudi', 'Loading startup', 'Starting Qt event', '1 s  '])
+@pytest.mark.parametrize('times', [1, 2])
+def test_ctrl_c_ends_it_cleanly_at_each_stage(demo, tmp_path, text, times):
+    process = demo('--headless', '--seconds', '100')
+    read_until(process, text)
+    send_ctrl_c(process, times)
+    assert_ended_with(process, 130, tmp_path)
+
+
+@on_posix
+def test_ctrl_c_quits_qudi_in_order(demo, tmp_path):
+    process = demo('--headless', '--seconds', '100')
+    read_until(process, '1 s  stream_buffer2')
+    send_ctrl_c(process, 1)
+    rest = assert_ended_with(process, 130, tmp_path)
+    assert 'Interrupted, qudi quits' in rest
+    assert 'Shutdown complete' in rest
+
+
+@on_posix
+def test_ctrl_c_while_qudi_quits_by_itself_leaves_nothing(demo, tmp_path):
+    process = demo('--headless', '--seconds', '1')
+    read_until(process, 'Qudi shutting down')
+    send_ctrl_c(process, 3)
+    assert_ended_with(process, 130, tmp_path)
+
+
+def test_output_that_nobody_reads_any_more_ends_it_without_a_traceback(demo, tmp_path):
+    process = demo('--headless', '--seconds', '100')
+    for _ in range(3):
+        process.stdout.readline()
+    process.stdout.close()
+    process.stdout = None
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert 'Traceback' not in errors
+    assert 'BrokenPipe' not in errors
+    assert not list((tmp_path / 'temporary').iterdir())
+
+
+def test_its_qudi_ends_when_the_command_was_killed(demo):
+    process = demo('--headless', '--seconds', '100')
+    read_until(process, '1 s  stream_buffer2')
+    (session,) = psutil.Process(process.pid).children()
+    process.kill()
+    _, alive = psutil.wait_procs([session], timeout=30)
+    assert not alive, 'qudi goes on without the command'
+
+
+# -------------------------------------------------------------------- its windows
+
+
+@pytest.mark.parametrize(
+    ('width', 'height'), [(1920, 1080), (1366, 768), (1280, 720), (1024, 768), (800, 800)]
+)
+def test_all_windows_have_a_place_on_the_screen(width, height):
+    screen = QtCore.QRect(5, 30, width, height)
+    windows, monitor = window_places(screen, 2, 530)
+    for place in (*windows, monitor):
+        assert screen.contains(place), f'{place} is not on the screen'
+        assert place.top() > screen.top(), 'the title is off the screen'
+    assert not any(place.intersects(monitor) for place in windows)
+    assert not windows[0].intersects(windows[1]) or width < 2 * 530
+    assert min(place.height() for place in windows) >= 290, 'the trace has no room'
+
+
+def test_the_windows_fit_the_screen_and_show_something_to_look_at(tmp_path):
+    script = tmp_path / 'look.py'
+    script.write_text(
+        'import json, sys\n'
+        'from qudi.util.instream.demo import session as demo_session\n'
+        'from qudi.util.instream.demo.command import example_config_path\n'
+        'from qtpy import QtWidgets\n'
+        'def describe(session):\n'
+        '    windows = [session._module(name)._mw for name in demo_session._WINDOWS]\n'
+        '    monitor = session._module(demo_session._MONITOR)._mw\n'
+        '    screen = QtWidgets.QApplication.primaryScreen().availableGeometry()\n'
+        '    print("seen:", json.dumps({\n'
+        '        "titles": [window.windowTitle() for window in windows],\n'
+        '        "values": [window.current_value_label.text() for window in windows],\n'
+        '        "fit": [screen.contains(window.geometry()) for window in (*windows, monitor)],\n'
+        '        "levels": [session._module(name).status.peak_fill / session._module(name)'
+        '.status.ring_size for name in demo_session._BUFFERS],\n'
+        '    }))\n'
+        'finish = demo_session._Session.finish\n'
+        'demo_session._Session.finish = lambda session: (describe(session), finish(session))\n'
+        'sys.exit(demo_session.run(str(example_config_path()), sys.argv[1], True, seconds=4))\n'
+    )
+    result = run(str(script), str(tmp_path), command=[sys.executable])
+    seen = json.loads(result.stdout.split('seen:')[1].splitlines()[0])
+    assert all(seen['fit']), 'a window is not on the screen'
+    assert len(set(seen['titles'])) == 2, 'the titles do not tell the windows apart'
+    for value, unit in zip(seen['values'], ('Hz', 'V'), strict=True):
+        assert re.fullmatch(rf'-?\d+\.\d+ .?{unit}', value), 'no value is shown'
+    assert max(seen['levels']) > 0.1, 'the monitor shows empty buffers only'
 
 
 def test_closing_the_windows_ends_it(tmp_path):
     script = tmp_path / 'close.py'
     script.write_text(
         'import sys\n'
-        'from pathlib import Path\n'
         'from qudi.util.instream.demo import command as demo, session as demo_session\n'
         'from qtpy import QtCore, QtWidgets\n'
         'begin = demo_session._Session.begin\n'
@@ -137,8 +290,8 @@ def test_closing_the_windows_ends_it(tmp_path):
         '    begin(session)\n'
         '    QtCore.QTimer.singleShot(1500, QtWidgets.QApplication.closeAllWindows)\n'
         'demo_session._Session.begin = begin_and_close\n'
-        'home = Path(sys.argv[1])\n'
-        'example = demo.example_config_path()\n'
+        'home = sys.argv[1]\n'
+        'example = str(demo.example_config_path())\n'
         'demo.main = lambda: demo_session.run(example, home, with_windows=True)\n'
         'demo.command()\n'
     )
@@ -158,8 +311,8 @@ def test_a_module_that_does_not_start_is_named_and_ends_it(tmp_path):
         'import sys\n'
         'from pathlib import Path\n'
         'from qudi.util.instream.demo import command as demo, session as demo_session\n'
-        'example, home = map(Path, sys.argv[1:])\n'
-        'home.mkdir()\n'
+        'example, home = sys.argv[1:]\n'
+        'Path(home).mkdir()\n'
         'demo.main = lambda: demo_session.run(example, home, with_windows=False, seconds=3)\n'
         'demo.command()\n'
     )

@@ -11,18 +11,18 @@ import argparse
 import importlib.metadata
 import math
 import os
-import subprocess
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ['command', 'example_config_path', 'main']
+from qudi.util.instream.demo.process import SessionProcess
+
+__all__ = ['DEBIAN_PACKAGES', 'command', 'example_config_path', 'main']
 
 _EXAMPLE = 'two_time_series.cfg'
 
-_DEBIAN_PACKAGES = (
+DEBIAN_PACKAGES = (
     'libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1-3 libxkbcommon0 libxkbcommon-x11-0 '
     'libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 libxcb-shape0 '
     'libxcb-xinerama0 fonts-dejavu-core'
@@ -31,28 +31,67 @@ _DEBIAN_PACKAGES = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo and return its exit code: 0 if all is well, 1 if not, 130 after Ctrl-C."""
+    interrupts: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: interrupts.append(number))
     options = _parse(arguments)
     has_screen = _has_screen()
     with_windows = options.screenshots is not None or (has_screen and not options.headless)
     on_screen = with_windows and has_screen and not options.headless
+    environment = dict(os.environ)
     if not on_screen:
-        os.environ['QT_QPA_PLATFORM'] = 'offscreen'
+        environment['QT_QPA_PLATFORM'] = 'offscreen'
         options.seconds = options.seconds or (15.0 if options.slow_consumer else 10.0)
-    with _own_home() as home:
-        problem = _qt_problem(with_windows)
-        if problem:
-            print(problem, file=sys.stderr)
-            return 1
-        from qudi.util.instream.demo.session import run
-
-        return run(
-            example_config_path(),
-            home,
-            with_windows,
-            options.seconds,
-            options.screenshots,
-            options.slow_consumer,
+    # qudi keeps its states and logs at home
+    with tempfile.TemporaryDirectory(
+        prefix='qudi-instream-demo-', ignore_cleanup_errors=True
+    ) as home:
+        (Path(home) / 'qudi').mkdir()
+        environment.update(dict.fromkeys(('HOME', 'USERPROFILE', 'APPDATA'), home))
+        session = SessionProcess(
+            {
+                'example': str(example_config_path()),
+                'home': home,
+                'with_windows': with_windows,
+                'seconds': options.seconds,
+                'screenshots': options.screenshots and str(options.screenshots.resolve()),
+                'slow_consumer': options.slow_consumer,
+            },
+            environment,
         )
+        session.show(_greeting(on_screen, options.seconds))
+        return _exit_code(session, interrupts)
+
+
+def _greeting(on_screen: bool, seconds: float | None) -> bytes:
+    shows = 'two windows and the monitor open' if on_screen else 'figures of both buffers follow'
+    ends = (
+        'Ctrl-C ends the demo' if seconds is None else f'it ends after {seconds:g} s of streaming'
+    )
+    return f'qudi starts, which takes 5 to 10 s. Then {shows}; {ends}.\n'.encode()
+
+
+def _exit_code(session: SessionProcess, interrupts: list[int]) -> int:
+    """Wait for the end of the session; Ctrl-C asks it to quit, a second one does not wait."""
+    is_asked = False
+    while not session.ends_within(0.1):
+        if len(interrupts) > 1:
+            session.kill()
+        elif not is_asked and (interrupts or session.output_is_closed.is_set()):
+            is_asked = True
+            if interrupts:
+                session.show(b'Interrupted, qudi quits.\n')
+            session.ask_to_quit()
+    if interrupts:
+        return 128 + interrupts[0]
+    complaints = b''.join(session.complaints)
+    if session.has_begun.is_set():
+        session.show(complaints, error=True)
+    elif session.exit_code:
+        problem = _qt_problem(complaints.decode(errors='replace'), session.exit_code)
+        session.show(problem.encode(), error=True)
+        return 1
+    return 1 if session.output_is_closed.is_set() else session.exit_code
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -104,51 +143,27 @@ def _has_screen() -> bool:
     return bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
 
 
-@contextmanager
-def _own_home() -> Iterator[Path]:
-    """Give qudi a home directory of its own: it keeps its states and logs there."""
-    variables = ('HOME', 'USERPROFILE', 'APPDATA')
-    before = {variable: os.environ.get(variable) for variable in variables}
-    # qudi may still hold its log file open, which Windows does not allow to be deleted
-    with tempfile.TemporaryDirectory(
-        prefix='qudi-instream-demo-', ignore_cleanup_errors=True
-    ) as path:
-        (Path(path) / 'qudi').mkdir()
-        os.environ.update(dict.fromkeys(variables, path))
-        try:
-            yield Path(path)
-        finally:
-            for variable, value in before.items():
-                if value is None:
-                    del os.environ[variable]
-                else:
-                    os.environ[variable] = value
+def _qt_problem(complaints: str, exit_code: int) -> str:
+    """Say what keeps Qt from working here and how to cure it.
 
-
-def _qt_problem(with_windows: bool) -> str:
-    """Say what keeps Qt from working here and how to cure it; empty if nothing does.
-
-    Asked in another process, because Qt aborts where it finds no way to open a window.
+    Parameters
+    ----------
+    complaints : str
+        What the session, which could not begin, wrote to its standard error.
+    exit_code : int
+        Its exit code. Qt aborts where it finds no way to open a window.
     """
-    code = 'import qudi.core.application'
-    if with_windows:
-        code += '; from qtpy import QtWidgets; QtWidgets.QApplication([])'
-    probe = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, check=False
-    )
-    if probe.returncode == 0:
-        return ''
-    said = probe.stderr.strip().splitlines() or [f'exit code {probe.returncode}']
-    if 'No module named' in said[-1]:
-        return f'{said[-1]}\nInstall it with pip in this Python environment: {sys.prefix}'
+    lines = complaints.strip().splitlines() or [f'exit code {exit_code}']
+    if 'No module named' in lines[-1]:
+        return f'{lines[-1]}\nInstall it with pip in this Python environment: {sys.prefix}\n'
     # qudi prints where it was called from below the message of Qt
-    reason = next((line for line in said if line.startswith('Fatal error')), said[-1])
+    reason = next((line for line in lines if line.startswith('Fatal error')), lines[-1])
     return (
         f'Qt does not work here: {reason}\n'
         f'If the screen cannot be reached, add --headless. '
         f'If a system library is missing, on Debian or Ubuntu, as root:\n'
         f'    apt-get update\n'
-        f'    apt-get install -y --no-install-recommends {_DEBIAN_PACKAGES}'
+        f'    apt-get install -y --no-install-recommends {DEBIAN_PACKAGES}\n'
     )
 
 
@@ -172,9 +187,7 @@ def example_config_path() -> Path:
 def command() -> None:
     """Run the demo as a command."""
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # All is done. PySide2 crashes now and then while Python takes its modules apart
+    # What is left in sys.stdout after `| head` has gone would give a complaint
     os._exit(code)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
 import threading
@@ -17,16 +16,33 @@ from qudi.util.yaml import yaml_dump, yaml_load
 # Last, since qtpy takes the Qt binding that is loaded already: the one of qudi
 from qtpy import QtCore, QtGui, QtWidgets
 
+from qudi.util.instream.demo.process import QuitRequest
+
 __all__ = ['compare_recordings', 'run']
 
 _LOGICS = ('time_series_logic1', 'time_series_logic2')
 _BUFFERS = ('stream_buffer1', 'stream_buffer2')
 _WINDOWS = ('time_series_gui1', 'time_series_gui2')
 _MONITOR = 'instream_monitor_gui'
+_MONITOR_LOGIC = 'instream_monitor_logic'
+# The channels whose values the windows show in large digits
+_VALUES = ('average APD', 'average analog 1')
+
+# Sizes on the screen, in pixels; that of a time series window is the largest of use
+_LARGEST = QtCore.QSize(810, 500)
+_NARROW = 530  # of one without its settings
+_VALUE_SIZE = 36  # in points
+_MONITOR_HEIGHT, _TITLE, _BORDER = 180, 36, 8
 
 # What makes the second program slow: it takes so long for each sample (s), which is twice the
 # sample period of the example, and its buffer holds so many samples only
 _SLOWNESS, _SMALL_RING = 0.04, 150
+
+
+# Where there are windows: the second program reads once a second, the buffers hold six seconds
+# and the plots half a minute, so that the monitor shows levels that move
+_LOGIC_OPTIONS = ({'channel_buffer_size': 300}, {'channel_buffer_size': 300, 'max_frame_rate': 1})
+_MONITOR_OPTIONS = {'update_rate': 8.0, 'history': 30.0}
 
 
 def _write_config(
@@ -34,6 +50,10 @@ def _write_config(
 ) -> Path:
     """Write the example for this run: other modules at the start, and a free port."""
     config = yaml_load(str(example))
+    if _MONITOR in startup_modules:
+        for name, options in zip(_LOGICS, _LOGIC_OPTIONS, strict=True):
+            config['logic'][name]['options'].update(options)
+        config['logic'][_MONITOR_LOGIC]['options'].update(_MONITOR_OPTIONS)
     if with_small_ring:
         config['logic'][_LOGICS[1]]['options']['channel_buffer_size'] = _SMALL_RING
     with socket.socket() as free:
@@ -50,43 +70,46 @@ def _write_config(
 
 
 def run(
-    example: Path,
-    home: Path,
+    example: str,
+    home: str,
     with_windows: bool,
     seconds: float | None = None,
-    screenshots: Path | None = None,
+    screenshots: str | None = None,
     slow_consumer: bool = False,
+    request: QuitRequest | None = None,
 ) -> int:
     """Run qudi with the example.
 
     Parameters
     ----------
-    example : Path
-        The example's configuration.
-    home : Path
+    example : str
+        Path of the example's configuration.
+    home : str
         Directory for the configuration of this run.
     with_windows : bool
         Whether to open the two windows and the monitor.
     seconds : float, optional
         How long to stream and record. By default until the windows are closed, without a record.
-    screenshots : Path, optional
+    screenshots : str, optional
         Directory to save pictures of the windows in at the end.
     slow_consumer : bool
         Whether the second program is to be so slow that its buffer overflows.
+    request : QuitRequest, optional
+        Tells when the command wants qudi to quit.
 
     Returns
     -------
     int
         0 if all went as foretold, 1 if a module did not start, another stream ended than that of
-        the slow program, or the two recordings differ, 130 after Ctrl-C.
+        the slow program, or the two recordings differ, 130 after a request to quit.
     """
     # Before qudi makes it, so that a timer can wait for its event loop
     make_application = QtWidgets.QApplication if with_windows else QtCore.QCoreApplication
     application = make_application(sys.argv[:1])
     modules = (*_WINDOWS, _MONITOR) if with_windows else _LOGICS
-    config = _write_config(example, home, modules, slow_consumer)
+    config = _write_config(Path(example), Path(home), modules, slow_consumer)
     qudi = Qudi(no_gui=not with_windows, config_file=str(config))
-    session = _Session(qudi, with_windows, seconds, screenshots, slow_consumer)
+    session = _Session(qudi, with_windows, seconds, screenshots, slow_consumer, request)
     QtCore.QTimer.singleShot(0, session.begin)
     if with_windows:
         application.lastWindowClosed.connect(session.finish)
@@ -97,6 +120,42 @@ def run(
     return session.exit_code
 
 
+def window_places(
+    screen: QtCore.QRect, count: int, least_width: int
+) -> tuple[list[QtCore.QRect], QtCore.QRect]:
+    """Share a screen: windows side by side, the monitor below them.
+
+    Parameters
+    ----------
+    screen : QRect
+        The part of the screen that is free for windows.
+    count : int
+        Number of windows.
+    least_width : int
+        Width that a window needs. Where there is less room, the windows overlap.
+
+    Returns
+    -------
+    windows : list of QRect
+        Where the contents of the windows belong. Above each is room for its title.
+    monitor : QRect
+        Where the content of the monitor belongs.
+    """
+    width = min(_LARGEST.width(), screen.width() // count)
+    step = width
+    if width < least_width:
+        width = min(least_width, screen.width())
+        step = (screen.width() - width) // max(1, count - 1)
+    height = min(_LARGEST.height(), screen.height() - _MONITOR_HEIGHT - 2 * _TITLE)
+    left, top = screen.left(), screen.top() + _TITLE
+    windows = [
+        QtCore.QRect(left + number * step, top, width - _BORDER, height) for number in range(count)
+    ]
+    total = (count - 1) * step + width
+    below = QtCore.QRect(left, top + height + _TITLE, total - _BORDER, _MONITOR_HEIGHT - _BORDER)
+    return windows, below
+
+
 class _Session:
     """The two programs, from the start of their traces to the comparison."""
 
@@ -105,10 +164,12 @@ class _Session:
         qudi: Any,
         with_windows: bool,
         seconds: float | None,
-        screenshots: Path | None,
+        screenshots: str | None,
         slow_consumer: bool,
+        request: QuitRequest | None,
     ) -> None:
         self.exit_code = 0
+        self._request = request
         self._qudi = qudi
         self._with_windows = with_windows
         self._seconds = seconds
@@ -122,8 +183,8 @@ class _Session:
         self._finishing = False
 
     def begin(self) -> None:
-        signal.signal(signal.SIGINT, lambda *_: self._interrupt())
-        # Python looks at signals between its instructions only, so some must be executed
+        if self._request is not None:
+            self._request.begin()
         self._timer.timeout.connect(self._tick)
         self._timer.start(100)
         for name in _LOGICS:
@@ -131,7 +192,7 @@ class _Session:
             if logic is None or logic.module_state() == 'deactivated':
                 print(f'"{name}" did not start. The reason is above.', file=sys.stderr)
                 self.exit_code = 1
-                self._qudi.quit()
+                self._quit()
                 return
             if self._seconds is not None:
                 self._record(name, logic)
@@ -146,13 +207,22 @@ class _Session:
             self._tell(name, 'start_reading')
 
     def _arrange_windows(self) -> None:
-        """Put the windows side by side and the monitor below, so that one sees all at once."""
-        left = 0
-        for name in _WINDOWS:
-            window = self._module(name)._mw
-            window.setGeometry(left, 40, 800, 460)
-            left += 810
-        self._module(_MONITOR)._mw.setGeometry(0, 540, left - 10, 170)
+        """Show all windows at once on the screen there is, each with something to look at."""
+        windows = [self._module(name)._mw for name in _WINDOWS]
+        screen = QtWidgets.QApplication.primaryScreen().availableGeometry()
+        places, below = window_places(screen, len(windows), _NARROW)
+        for number, (window, place) in enumerate(zip(windows, places, strict=True)):
+            window.setWindowTitle(f'Program {number + 1} reads {_BUFFERS[number]} - qudi')
+            if window.minimumSizeHint().width() > place.width():
+                window.settings_dockwidget.hide()  # back with View > Trace settings
+            font = window.current_value_label.font()
+            font.setPointSize(_VALUE_SIZE)  # the digits would not fit otherwise
+            window.current_value_label.setFont(font)
+            window.layout().activate()  # it needs less room now
+            window.setGeometry(place)
+            value = window.current_value_combobox
+            value.setCurrentIndex(value.findText(_VALUES[number]))
+        self._module(_MONITOR)._mw.setGeometry(below)
 
     def _dawdle(self, samples: np.ndarray, _: object) -> None:
         """Be a program that takes its time. In the thread of the logic."""
@@ -168,6 +238,12 @@ class _Session:
         )
 
     def _tick(self) -> None:
+        if self._request is not None and self._request.is_made:
+            self._finishing = True
+            self._is_hurried.set()
+            self.exit_code = 130
+            self._quit()
+            return
         self._ticks += 1
         if self._seconds is None or self._finishing:
             return
@@ -199,11 +275,11 @@ class _Session:
         self._finishing = True
         self._is_hurried.set()
         if self._screenshots is not None:
-            self._save_screenshots(self._screenshots)
+            self._save_screenshots(Path(self._screenshots))
         if self._slow_consumer:
             self._tell_who_was_slow()
         if self._seconds is None:
-            self._qudi.quit()
+            self._quit()
             return
         for name in _BUFFERS:
             status = self._module(name).status
@@ -226,6 +302,8 @@ class _Session:
         )
 
     def _compare_when_stopped(self) -> None:
+        if not self._timer.isActive():  # qudi quits
+            return
         if any(self._module(name).module_state() == 'locked' for name in _LOGICS):
             QtCore.QTimer.singleShot(50, self._compare_when_stopped)
             return
@@ -239,7 +317,7 @@ class _Session:
                 f'Both programs have seen the same stream: {len(first)} and {len(second)} samples '
                 f'of {first.shape[1]} channels, compared one by one.'
             )
-        self._qudi.quit()
+        self._quit()
 
     def _recording(self, name: str) -> np.ndarray:
         channel_count = len(self._module(name).active_channel_names)
@@ -267,11 +345,8 @@ class _Session:
         together.save(str(directory / 'demo.png'), quality=0)
         print(f'Saved the pictures in {directory}')
 
-    def _interrupt(self) -> None:
-        print('Interrupted, qudi quits.')
-        self._finishing = True
-        self._is_hurried.set()
-        self.exit_code = 130
+    def _quit(self) -> None:
+        self._timer.stop()  # a second quit while qudi quits would wait for the first one
         self._qudi.quit()
 
     def _module(self, name: str) -> Any:
