@@ -15,7 +15,12 @@ import pytest
 os.environ.setdefault('QT_QPA_PLATFORM', 'offscreen')
 
 # isort: split
-from qudi_host import QudiHost, running_threads
+from qudi.util.instream.demo.command import qt_problem
+
+try:
+    from qudi_host import QudiHost, running_threads
+except ImportError as error:
+    raise SystemExit(qt_problem(str(error))) from error
 
 # isort: split
 from bench import Bench

@@ -20,7 +20,8 @@ from qudi.util.instream.demo.command import example_config_path
 from qudi.util.instream.demo.session import compare_recordings, window_places
 
 DEMO = [sys.executable, '-m', 'qudi.util.instream.demo']
-SOURCE = str(Path(__file__).parents[2] / 'src')
+ROOT = Path(__file__).parents[2]
+SOURCE = str(ROOT / 'src')
 # What must never be on the screen of a user
 BAD_WORDS = ('Traceback', 'QThread', 'QObject::', 'Segmentation', 'Aborted')
 
@@ -36,6 +37,7 @@ def run(*arguments, command=DEMO, timeout=100, **changes):
         capture_output=True,
         text=True,
         timeout=timeout,
+        cwd=ROOT,
         check=False,
     )
 
@@ -322,18 +324,30 @@ def test_a_module_that_does_not_start_is_named_and_ends_it(tmp_path):
     assert '"time_series_logic1" did not start' in result.stderr
 
 
-def test_a_missing_system_library_is_named_with_the_packages_to_install(tmp_path):
-    package = tmp_path / {'pyside6': 'PySide6', 'pyside2': 'PySide2'}[API_NAME.lower()]
-    package.mkdir()
+@pytest.fixture
+def broken_qt(tmp_path):
+    """A Qt on a system that lacks a library; where modules are found then."""
+    package = tmp_path / 'broken' / {'pyside6': 'PySide6', 'pyside2': 'PySide2'}[API_NAME.lower()]
+    package.mkdir(parents=True)
     (package / '__init__.py').write_text(
         'raise ImportError("libEGL.so.1: cannot open shared object file: No such file")\n'
     )
-    result = run('--headless', PYTHONPATH=os.pathsep.join([str(tmp_path), SOURCE]))
-    assert result.returncode == 1
-    assert 'libEGL.so.1' in result.stderr
-    assert 'apt-get install' in result.stderr
-    assert ' libegl1 ' in result.stderr
-    assert 'Traceback' not in result.stderr
+    return os.pathsep.join([str(tmp_path / 'broken'), SOURCE])
+
+
+@pytest.mark.parametrize(
+    'command',
+    [[*DEMO, '--headless'], [sys.executable, '-m', 'pytest', 'tests/unit']],
+    ids=['demo', 'tests'],
+)
+def test_a_missing_system_library_is_named_with_the_packages_to_install(broken_qt, command):
+    result = run(command=command, PYTHONPATH=broken_qt)
+    text = result.stdout + result.stderr
+    assert result.returncode == 1, text
+    assert 'libEGL.so.1' in text
+    assert 'apt-get install' in text
+    assert ' libegl1 ' in text
+    assert 'Traceback' not in text
 
 
 @pytest.mark.parametrize('seconds', ['0', '-1', 'ten', 'inf'])

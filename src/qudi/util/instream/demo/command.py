@@ -18,11 +18,11 @@ from pathlib import Path
 
 from qudi.util.instream.demo.process import SessionProcess
 
-__all__ = ['DEBIAN_PACKAGES', 'command', 'example_config_path', 'main']
+__all__ = ['command', 'example_config_path', 'main', 'qt_problem']
 
 _EXAMPLE = 'two_time_series.cfg'
 
-DEBIAN_PACKAGES = (
+_DEBIAN_PACKAGES = (
     'libgl1 libegl1 libglib2.0-0 libfontconfig1 libdbus-1-3 libxkbcommon0 libxkbcommon-x11-0 '
     'libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 libxcb-shape0 '
     'libxcb-xinerama0 fonts-dejavu-core'
@@ -88,7 +88,7 @@ def _exit_code(session: SessionProcess, interrupts: list[int]) -> int:
     if session.has_begun.is_set():
         session.show(complaints, error=True)
     elif session.exit_code:
-        problem = _qt_problem(complaints.decode(errors='replace'), session.exit_code)
+        problem = qt_problem(complaints.decode(errors='replace'))
         session.show(problem.encode(), error=True)
         return 1
     return 1 if session.output_is_closed.is_set() else session.exit_code
@@ -143,17 +143,15 @@ def _has_screen() -> bool:
     return bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
 
 
-def _qt_problem(complaints: str, exit_code: int) -> str:
+def qt_problem(complaints: str) -> str:
     """Say what keeps Qt from working here and how to cure it.
 
     Parameters
     ----------
     complaints : str
-        What the session, which could not begin, wrote to its standard error.
-    exit_code : int
-        Its exit code. Qt aborts where it finds no way to open a window.
+        The text of the error, or what a process wrote that Qt has aborted.
     """
-    lines = complaints.strip().splitlines() or [f'exit code {exit_code}']
+    lines = complaints.strip().splitlines() or ['it has ended without a word']
     if 'No module named' in lines[-1]:
         return f'{lines[-1]}\nInstall it with pip in this Python environment: {sys.prefix}\n'
     # qudi prints where it was called from below the message of Qt
@@ -163,7 +161,7 @@ def _qt_problem(complaints: str, exit_code: int) -> str:
         f'If the screen cannot be reached, add --headless. '
         f'If a system library is missing, on Debian or Ubuntu, as root:\n'
         f'    apt-get update\n'
-        f'    apt-get install -y --no-install-recommends {DEBIAN_PACKAGES}\n'
+        f'    apt-get install -y --no-install-recommends {_DEBIAN_PACKAGES}\n'
     )
 
 
