@@ -67,8 +67,8 @@ def test_a_configuration_streams_in_all_its_windows(assert_streams, path):
     assert {buffer.constraints.sample_timing for buffer in buffers} == {timing}
 
 
-def test_the_entries_in_the_readme_stream_on_a_device_of_that_name(assert_streams, tmp_path):
-    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+def test_the_entries_in_the_guide_stream_on_a_device_of_that_name(assert_streams, tmp_path):
+    text = (ROOT / 'docs' / 'guide.md').read_text(encoding='utf-8')
     entries = text.split('```yaml\n')[1].split('```')[0]
     dummy = """hardware:
     my_counter:
@@ -79,6 +79,6 @@ def test_the_entries_in_the_readme_stream_on_a_device_of_that_name(assert_stream
             channel_signals: ['counts']
 """
     assert entries.startswith('hardware:\n')
-    path = tmp_path / 'readme.cfg'
+    path = tmp_path / 'guide.cfg'
     path.write_text(dummy + entries.removeprefix('hardware:\n'), encoding='utf-8')
     assert_streams(path)

@@ -16,7 +16,7 @@ import pytest
 # isort: split
 from qtpy import API_NAME, QtCore, QtGui
 
-from qudi.util.instream.demo.command import example_config_path
+from qudi.util.instream.demo.command import example_config_path, qt_problem
 from qudi.util.instream.demo.session import compare_recordings, window_places
 
 DEMO = [sys.executable, '-m', 'qudi.util.instream.demo']
@@ -348,6 +348,14 @@ def test_a_missing_system_library_is_named_with_the_packages_to_install(broken_q
     assert 'apt-get install' in text
     assert ' libegl1 ' in text
     assert 'Traceback' not in text
+
+
+def test_the_readme_names_the_packages_that_the_demo_names():
+    needed = qt_problem('it').split('--no-install-recommends ')[1].split()
+    assert len(needed) > 10
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    (line,) = re.findall(r'^apt-get update && apt-get install .*$', readme, re.MULTILINE)
+    assert set(needed) <= set(line.split())
 
 
 @pytest.mark.parametrize('seconds', ['0', '-1', 'ten', 'inf'])
