@@ -90,8 +90,7 @@ class StreamReader:
             if newest is None or is_silent:
                 limit = stream.silence_limit if is_silent else timeout
                 raise self._timeout_error(limit, 'the newest sample was requested')
-            sample, timestamp = newest
-            return sample.copy(), timestamp
+            return newest[0].copy(), newest[1]
 
     def read_into(
         self,
