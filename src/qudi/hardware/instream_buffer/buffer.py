@@ -211,8 +211,10 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     @property
     def sample_rate(self) -> float:
-        """Sample rate in Hz: the hardware's live value while it holds this buffer's rate, else the
-        requested one. With TIMESTAMP and RANDOM timing it is always the live value.
+        """Sample rate in Hz.
+
+        The hardware's live value while it holds this buffer's rate, else the requested one. With
+        TIMESTAMP and RANDOM timing always the live value.
         """
         return self._distributor.sample_rate(self.module_name)
 
