@@ -211,10 +211,9 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     @property
     def sample_rate(self) -> float:
-        """Sample rate in Hz.
+        """Sample rate in Hz: live while the hardware holds this buffer's rate, else as requested.
 
-        The hardware's live value while it holds this buffer's rate, else the requested one. With
-        TIMESTAMP and RANDOM timing always the live value.
+        With TIMESTAMP and RANDOM timing it is always the live value.
         """
         return self._distributor.sample_rate(self.module_name)
 
