@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future, wait
+from itertools import zip_longest
 
 import pytest
 
@@ -35,6 +36,30 @@ def pytest_addoption(parser):
     parser.addoption(
         '--pictures', metavar='DIR', help='save the pictures of the documentation in DIR'
     )
+    parser.addoption(
+        '--storm',
+        metavar='SECONDS',
+        type=float,
+        default=30.0,
+        help='how long the storms marked "long" last (default: 30)',
+    )
+
+
+def pytest_xdist_auto_num_workers():
+    """Return two processes for each core: most tests wait most of the time."""
+    count = getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count() or 1))
+    return 2 * len(count(0))
+
+
+def pytest_collection_modifyitems(items):
+    """Let a file that begins processes be followed by one that mostly waits: cores are few."""
+    files = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    busy = [path for path in files if path.parent.name in ('remote', 'toolchain')]
+    others = [path for path in files if path not in busy]
+    order = [path for pair in zip_longest(busy, others) for path in pair if path is not None]
+    items[:] = [item for path in order for item in files[path]]
 
 
 @pytest.fixture(autouse=True)

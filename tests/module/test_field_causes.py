@@ -32,7 +32,7 @@ def pause_this_process(seconds):
 @pytest.mark.skipif(not hasattr(signal, 'SIGSTOP'), reason='needs signals that stop a process')
 def test_a_pause_of_the_whole_process_is_no_silence_of_the_device(make_bench, background, qtbot):
     bench = make_bench(channels=['a', 'b'], clocked=True)
-    buffers = bench.buffers(4, read_timeout=1.0, max_poll_rate=30)
+    buffers = bench.buffers(4, read_timeout=0.5, max_poll_rate=30)
     for buffer in buffers:
         configure(buffer, size=100_000, rate=1000.0)
         buffer.start_stream()
@@ -53,11 +53,11 @@ def test_a_pause_of_the_whole_process_is_no_silence_of_the_device(make_bench, ba
 
     reads = [background(read, buffer) for buffer in buffers]
     for _ in range(2):
-        assert pause_this_process(seconds=3.0).wait(20) == 0
-        qtbot.wait(500)
+        assert pause_this_process(seconds=1.5).wait(20) == 0
+        qtbot.wait(300)
     is_over.set()
     longest = [future.result(20) for future in reads]
-    assert max(longest) > 2.5, 'the process was not paused, this proves nothing'
+    assert max(longest) > 1.2, 'the process was not paused, this proves nothing'
     for buffer in buffers:
         assert buffer.status.state == 'running'
         buffer.stop_stream()

@@ -91,10 +91,10 @@ def test_a_finite_acquisition_of_a_device_that_never_locks_its_state_is_complete
 
 
 def test_a_read_of_one_sample_period_is_no_device_that_hangs(make_bench, wait_until):
-    bench = make_bench(habits=['slow reads'])
+    bench = make_bench(limits={'patience': 0.5}, habits=['slow reads'])
     first, second = bench.buffers(2)
     for buffer in (first, second):
-        configure(buffer, rate=1 / 7)  # a period longer than the patience with a device
+        configure(buffer, rate=0.5)  # a period longer than the patience with a device
         buffer.start_stream()
     bench.device.produce(1)
     wait_until(lambda: bench.device.blocked, 'the device is in a read')
@@ -103,7 +103,7 @@ def test_a_read_of_one_sample_period_is_no_device_that_hangs(make_bench, wait_un
     second.stop_stream()
     assert second.status.state == 'stopped'
     wait_until(lambda: not bench.device.blocked, 'the read returned')
-    assert time.perf_counter() - began > 6, 'the read was short, this proves nothing'
+    assert time.perf_counter() - began > 1, 'the read was short, this proves nothing'
     assert (first.module_state(), second.module_state()) == ('locked', 'idle')
     bench.assert_delivers(first, 0, 1)
     bench.device.released.set()

@@ -319,11 +319,12 @@ class BufferMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(900)  # to find the simplest example takes its time
-def test_buffers_behave_as_a_simple_model_whatever_is_called(qapp, wait_until):
+@pytest.mark.parametrize('examples', [12, pytest.param(80, marks=pytest.mark.long)])
+def test_buffers_behave_as_a_simple_model_whatever_is_called(qapp, wait_until, examples):
     run_state_machine_as_test(
         lambda: BufferMachine(wait_until),
         settings=settings(
-            max_examples=80,
+            max_examples=examples,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),

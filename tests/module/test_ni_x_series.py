@@ -285,7 +285,7 @@ def test_a_sample_clock_that_the_card_waits_for_in_vain_is_told(ni, wait_until, 
 # -------------------------------------------------------------------- slow clocks
 
 SLOW = 0.1  # Hz
-SPEED = 1.8  # so that a sample period takes 5.6 s
+SPEED = 6.0  # so that a sample period takes 1.7 s
 
 
 @pytest.fixture
@@ -303,6 +303,7 @@ def hold_read(ni, wait_until):
 
 
 def test_a_read_of_one_sample_period_is_no_fault(ni, hold_read, background, caplog):
+    ni.qudi.time_limits = {'patience': 1.0}
     b1, b2 = ni.buffers(2)
     ni.configure(b1, ['pfi8', 'ai0'], SLOW)
     ni.configure(b2, ['pfi8'], SLOW)
@@ -320,6 +321,7 @@ def test_a_read_of_one_sample_period_is_no_fault(ni, hold_read, background, capl
 
 
 def test_a_stop_during_a_read_of_one_sample_period_stops_the_device(ni, hold_read, caplog):
+    ni.qudi.time_limits = {'patience': 1.0}
     (b1,) = ni.buffers(1)
     ni.configure(b1, ['pfi8', 'ai0'], SLOW)
     hold_read(b1)

@@ -148,10 +148,14 @@ def six_buffers(bench):
     return buffers
 
 
-LONG = pytest.param(1800, marks=[pytest.mark.soak, pytest.mark.timeout(2000)])
+@pytest.fixture(
+    params=[3.0, pytest.param('long', marks=[pytest.mark.long, pytest.mark.timeout(0)])]
+)
+def seconds(request):
+    """How long a storm lasts."""
+    return request.config.getoption('--storm') if request.param == 'long' else request.param
 
 
-@pytest.mark.parametrize('seconds', [30, LONG])
 def test_a_storm_of_calls_ends_without_a_deadlock_or_a_sample_twice(storm_bench, seconds, qtbot):
     device = storm_bench.device
     with Storm(storm_bench, six_buffers(storm_bench), seconds) as storm:
@@ -173,7 +177,6 @@ def test_a_storm_of_calls_ends_without_a_deadlock_or_a_sample_twice(storm_bench,
     assert any('hardware failed' in words for words in storm.refusals), storm.refusals
 
 
-@pytest.mark.parametrize('seconds', [10, LONG])
 def test_a_storm_around_a_consumer_costs_it_no_sample(
     storm_bench, seconds, background, wait_until, qtbot
 ):

@@ -322,8 +322,6 @@ def test_properties_answer_at_once_while_the_device_hangs(wavemeter, background)
         looks = [background(look_often, buffer, 100) for buffer in buffers]
         for buffer, look in zip(buffers, looks, strict=True):
             took = result_in_time(look, f'a property of {buffer.module_name}')
-            # Together they are busy; the machine may have other things to do as well
-            assert np.median(took) < 0.002, f'a look takes {1e3 * np.median(took):.1f} ms'
             assert max(took) < 0.5, f'one look took {1e3 * max(took):.0f} ms'
     for buffer in buffers:
         buffer.stop_stream()

@@ -70,7 +70,7 @@ def test_a_second_reader_is_told_who_connects_to_what(everybody, running, refuse
 def test_of_two_who_start_at_once_one_gets_the_stream_at_most(everybody, other):
     pair = [everybody['buffer'], everybody[other]]
     outcomes, refusals = set(), []
-    for _ in range(15):
+    for _ in range(8):
         calls = [process.begin(start) for process, _, start in pair]
         started = []
         for call, (process, _, start) in zip(calls, pair, strict=True):

@@ -62,9 +62,8 @@ def test_a_buffer_on_a_remote_buffer_is_one_more_consumer(begin, server):
     assert client.quit() == 0
 
 
-def test_a_lost_connection_is_a_fault_that_names_the_remote_module(begin):
-    server = begin(Server)
-    client = begin(server.client_with_buffers, 'streamer')
+def test_a_lost_connection_is_a_fault_that_names_the_remote_module(server, client):
+    """The last one of this file: it kills the server of all."""
     client.ask("configure('near2', ['a', 'b'], 10**6, 50.0)")
     client.ask("module('near2').start_stream()")
     waiting = client.begin("read('near2', 10_000, ['a', 'b'])")
@@ -77,7 +76,7 @@ def test_a_lost_connection_is_a_fault_that_names_the_remote_module(begin):
     # What it held can still be read
     count = client.ask("module('near2').available_samples")
     assert client.ask(f"read('near2', {count}, ['a', 'b'])")['faults'] == []
-    for call in ('module("near2").start_stream()', 'module("near1").sample_rate'):
+    for call in ('module("near2").start_stream()', 'module("near2").sample_rate'):
         with pytest.raises(RemoteError, match=f'ConnectionError: {lost}.*restart'):
             client.ask(call)
     with pytest.raises(RemoteError, match=f'ConnectionError: {lost}'):

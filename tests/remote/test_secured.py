@@ -15,12 +15,16 @@ from qudi.util.yaml import yaml_dump
 from ports import free_port
 from remotes import (
     SIMULATOR,
+    QudiProcess,
     RemoteError,
     Server,
     expect_frames,
+    remote_entry,
     start_together,
     stop_all,
 )
+
+LEAN = str(Path(__file__).parents[1] / 'helpers' / 'lean')
 
 
 @pytest.fixture(scope='module')
@@ -59,10 +63,10 @@ def server(begin, certificates):
     )
 
 
-def refuse(client):
-    assert client.ask("state('buffer1')") == 'not loaded'
+def refuse(client, shared='buffer1'):
+    assert client.ask(f"state('{shared}')") == 'not loaded'
     with pytest.raises(RemoteError, match='RuntimeError: Error during initialization of remote'):
-        client.ask("managed('buffer1')._load()")
+        client.ask(f"managed('{shared}')._load()")
 
 
 def test_a_client_with_its_certificate_gets_every_sample(begin, server, certificates):
@@ -77,12 +81,15 @@ def test_a_client_with_its_certificate_gets_every_sample(begin, server, certific
 
 def test_a_client_without_the_right_certificate_gets_nothing(begin, server, certificates):
     start_together(1000.0, (server, 'logic3'))
-    for wrong in (
-        {},
-        credentials(certificates, 'stranger'),
-        credentials(certificates, 'server'),
-    ):
-        refuse(begin(server.client, 'buffer1', **wrong))
+    wrong = {
+        'none': {},
+        'strange': credentials(certificates, 'stranger'),
+        'of_server': credentials(certificates, 'server'),
+    }
+    entries = {name: remote_entry(server.port, 'buffer1', **own) for name, own in wrong.items()}
+    client = begin(QudiProcess, entries, startup=[])
+    for name in wrong:
+        refuse(client, name)
     # Nor is there a way in with the certificate left out of an encrypted connection
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -112,7 +119,7 @@ def test_the_command_of_the_guide_starts_such_a_server(certificates, tmp_path):
             *('--clients', str(certificates / 'client.crt')),
             *('-c', str(tmp_path / 'server.cfg')),
         ],
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([LEAN, *sys.path])},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -147,7 +154,7 @@ def test_a_server_without_a_certificate_is_not_started(certificates, tmp_path):
             *('--clients', str(certificates / 'client.crt')),
             *('-c', str(tmp_path / 'server.cfg')),
         ],
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join([LEAN, *sys.path])},
         capture_output=True,
         text=True,
         timeout=60,
@@ -157,6 +164,7 @@ def test_a_server_without_a_certificate_is_not_started(certificates, tmp_path):
     assert 'remote_modules_server in the configuration has no certfile' in result.stderr
 
 
+@pytest.mark.long
 def test_qudi_alone_lets_nobody_into_a_server_with_a_certificate(begin, certificates):
     """docs/remote.md says so; if this fails, qudi can do without the program of this project."""
     server = begin(Server, certificates=secured_by(certificates))

@@ -3,21 +3,8 @@
 import pytest
 
 # isort: split
-from qtpy import QtCore
 
 CHANGES = 30
-
-
-@pytest.fixture
-def call(wait_until):
-    """Call a slot of a logic in its own thread, as a window does, and wait until it is done."""
-
-    def call(logic, slot, state):
-        queued = QtCore.Qt.ConnectionType.QueuedConnection
-        QtCore.QMetaObject.invokeMethod(logic, slot, queued)
-        wait_until(lambda: logic.module_state() == state, f'{logic.module_name} became {state}')
-
-    return call
 
 
 def change_rate(logic, number):

@@ -9,40 +9,7 @@ import pytest
 from qtpy import QtCore
 
 from qudi.util.instream.demo.session import compare_recordings
-
-
-class Recorder:
-    """Keeps a copy of every frame that a logic has read."""
-
-    def __init__(self, logic):
-        self._logic = logic
-        self._frames = []
-        self._lock = threading.Lock()
-        # In the logic's thread, which uses the array again for the next frame
-        logic.sigNewRawData.connect(self._keep, QtCore.Qt.ConnectionType.DirectConnection)
-
-    def _keep(self, samples, timestamps):
-        with self._lock:
-            self._frames.append(np.array(samples))
-
-    def samples(self, channels=2):
-        with self._lock:
-            return np.concatenate([np.empty(0), *self._frames]).reshape(-1, channels)
-
-    def forget(self):
-        with self._lock:
-            self._frames.clear()
-
-
-@pytest.fixture
-def call(wait_until):
-    """Call a slot of a logic in its own thread, as a window does, and wait until it is done."""
-
-    def call(logic, slot, state):
-        QtCore.QMetaObject.invokeMethod(logic, slot, QtCore.Qt.ConnectionType.QueuedConnection)
-        wait_until(lambda: logic.module_state() == state, f'{logic.module_name} became {state}')
-
-    return call
+from recorder import Recorder
 
 
 @pytest.fixture

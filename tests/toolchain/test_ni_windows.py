@@ -1,58 +1,28 @@
 """Real time series logics and windows on buffers on qudi's own NI X-series module."""
 
-import threading
-
 import numpy as np
 import pytest
 
 # isort: split
-from qtpy import QtCore
+
+from recorder import Recorder
 
 pytest_plugins = ['ni_card']
 pytestmark = pytest.mark.filterwarnings('ignore::nidaqmx.errors.DaqResourceWarning')
 
 
-class Frames:
-    """Keeps what a logic has read since it was last asked, with the settings of each frame."""
+class Frames(Recorder):
+    """Knows what the card has made."""
 
     def __init__(self, ni, logic):
+        super().__init__(logic)
         self._ni = ni
-        self._logic = logic
-        self._frames = []
-        self._lock = threading.Lock()
-        # In the logic's thread, which uses the array again for the next frame
-        logic.sigNewRawData.connect(self._keep, QtCore.Qt.ConnectionType.DirectConnection)
-
-    def _keep(self, samples, timestamps):
-        with self._lock:
-            self._frames.append(np.array(samples))
-
-    def forget(self):
-        with self._lock:
-            self._frames.clear()
-
-    def __len__(self):
-        """How many values are kept."""
-        with self._lock:
-            return sum(frame.size for frame in self._frames)
 
     def assert_whole(self, channels):
         """Compare with what the card made, as these channels, with no gap between frames."""
-        with self._lock:
-            samples = np.concatenate(self._frames)
-        rate, name = self._logic.sampling_rate, self._logic.module_name
+        samples = self.samples(1).reshape(-1)
+        rate, name = self.logic.sampling_rate, self.logic.module_name
         self._ni.assert_made(samples, channels, rate, None, name)
-
-
-@pytest.fixture
-def call(wait_until):
-    """Call a slot of a logic in its own thread, as a window does, and wait until it is done."""
-
-    def call(logic, slot, state):
-        QtCore.QMetaObject.invokeMethod(logic, slot, QtCore.Qt.ConnectionType.QueuedConnection)
-        wait_until(lambda: logic.module_state() == state, f'{logic.module_name} became {state}')
-
-    return call
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from qudi.util.yaml import yaml_dump
 from ports import free_port
 
 PROGRAM = Path(__file__).parents[1] / 'tools' / 'quit_qudi.py'
+LIMITS = {'patience': 1.5, 'quitting_read': 0.5}  # what takes longer hangs, or waits for nothing
 STRICT, OVERWRITING = {'allow_overwrite': False}, {'allow_overwrite': True}
 
 
@@ -20,7 +21,7 @@ def quit_qudi(directory, options, *words):
     hardware = {
         name: {
             'module.Class': 'instream_buffer.buffer.DataInStreamBuffer',
-            'options': {'read_timeout': None, **option},
+            'options': {'read_timeout': None, 'time_limits': LIMITS, **option},
             'connect': {'streamer': 'streamer'},
         }
         for name, option in zip(names, options, strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 # isort: split
 from qtpy import QtCore, QtWidgets
 
+from recorder import Recorder
 from wlm_library import (
     WavemeterBench,
     replaced_library,  # noqa: F401 a fixture
@@ -26,36 +26,6 @@ def wavemeter(wlm_library, qudi, wait_until):
     bench.close()
 
 
-class Frames:
-    """Keeps a copy of every frame that a logic has read since its trace was started."""
-
-    def __init__(self, logic):
-        self._logic = logic
-        self._frames = []
-        self._lock = threading.Lock()
-        # In the logic's thread, which uses the arrays again for the next frame
-        logic.sigNewRawData.connect(self._keep, QtCore.Qt.ConnectionType.DirectConnection)
-
-    def _keep(self, samples, timestamps):
-        with self._lock:
-            self._frames.append((np.array(samples), np.array(timestamps)))
-
-    def __len__(self):
-        with self._lock:
-            return sum(len(timestamps) for _, timestamps in self._frames)
-
-    def forget(self):
-        with self._lock:
-            self._frames.clear()
-
-    def take(self):
-        """All samples and timestamps so far; begins anew."""
-        with self._lock:
-            frames, self._frames = self._frames, []
-        samples, timestamps = zip(*frames, strict=True)
-        return np.concatenate(samples), np.concatenate(timestamps)
-
-
 def click(qtbot, window):
     action = window._mw.toggle_trace_action
     bars = window._mw.findChildren(QtWidgets.QToolBar)
@@ -67,47 +37,35 @@ def curve(window, channel='red'):
     return np.array(window.curves[channel].getData()[1])
 
 
-def call(logic, slot):
-    """Call a slot of a logic in its own thread, as its window does."""
-    QtCore.QMetaObject.invokeMethod(logic, slot, QtCore.Qt.ConnectionType.QueuedConnection)
-
-
 @pytest.fixture
-def run(wavemeter):
+def run(wavemeter, call):
     """Start the trace of a logic and return its frames once samples came."""
 
     def start(logic):
-        frames = Frames(logic)
+        frames = Recorder(logic)
         call(logic, 'start_reading')
-        wavemeter.wait_until(lambda: len(frames) > 3, f'the trace of {logic.module_name} runs')
+        wavemeter.wait_until(lambda: frames.count > 3, f'the trace of {logic.module_name} runs')
         return frames
 
     return start
 
 
 @pytest.fixture
-def stop(wavemeter):
+def stop(call):
     """Stop the trace of a logic."""
-
-    def stop(logic):
-        call(logic, 'stop_reading')
-        wavemeter.wait_until(
-            lambda: logic.module_state() == 'idle', f'the trace of {logic.module_name} stopped'
-        )
-
-    return stop
+    return lambda logic: call(logic, 'stop_reading', 'idle')
 
 
 def test_both_windows_show_the_wavelengths(qudi, wavemeter, qtbot, wait_until):
     windows = [qudi.activate(f'window{number}') for number in (1, 2)]
-    frames = [Frames(qudi[f'logic{number}']) for number in (1, 2)]
+    frames = [Recorder(qudi[f'logic{number}']) for number in (1, 2)]
     for window in windows:
         click(qtbot, window)
     for number, (window, record) in enumerate(zip(windows, frames, strict=True), 1):
         wait_until(lambda w=window: np.ptp(curve(w)) > 0, f'window {number} shows samples')
         before = curve(window)
         wait_until(lambda w=window, b=before: (curve(w) != b).any(), 'its curve moves on')
-        wait_until(lambda r=record: len(r) > 30, 'a second of samples was read')
+        wait_until(lambda r=record: r.count > 30, 'a second of samples was read')
         wavemeter.check(qudi[f'buffer{number}'], *record.take())
         assert 0 < curve(window)[-1] < 1e-6, 'the red laser is shown in metres'
         assert curve(window, 'green')[-1] > 1e14, 'the green laser is shown in hertz'
@@ -124,14 +82,14 @@ def test_a_second_window_opens_and_runs_while_the_first_one_runs(
     window = qudi.activate('window2')
     click(qtbot, window)
     wait_until(lambda: np.ptp(curve(window)) > 0, 'the second window shows samples')
-    late = Frames(qudi['logic2'])
-    wait_until(lambda: len(late) > 20, 'the second trace runs')
+    late = Recorder(qudi['logic2'])
+    wait_until(lambda: late.count > 20, 'the second trace runs')
     wavemeter.check(qudi['buffer2'], *late.take())
     turns, _ = wavemeter.check(qudi['buffer1'], *frames.take())
     assert len(turns) > 20, 'the first trace did not go on'
     click(qtbot, window)
     wait_until(lambda: qudi['logic2'].module_state() == 'idle', 'the second trace stopped')
-    wait_until(lambda: len(frames) > 10, 'the first trace goes on')
+    wait_until(lambda: frames.count > 10, 'the first trace goes on')
     next_turns, _ = wavemeter.check(qudi['buffer1'], *frames.take())
     assert next_turns[0] == turns[-1] + 1, 'the first trace lost samples'
     qudi['logic1'].stop_reading()
@@ -150,7 +108,7 @@ def test_a_trace_is_as_long_as_its_window_size_says(qudi, wavemeter, run, stop):
         assert len(times) == pytest.approx(6 * rate, rel=0.1), (
             f'a trace of 6 s at {rate:.1f} Hz has {len(times)} samples'
         )
-    assert len(first_frames) > 0
+    assert first_frames.count > 0
     for logic in logics:
         stop(logic)
 
@@ -181,7 +139,7 @@ def test_settings_from_the_console_work_while_the_trace_runs(
         assert logic.module_state() == 'locked', f'the trace stopped at call {number + 1} of 10'
         frames.forget()
         wavemeter.wait_until(
-            lambda: len(frames) > 0, f'the trace goes on after call {number + 1} of 10', timeout=5
+            lambda: frames.count > 0, f'the trace goes on after call {number + 1} of 10', timeout=5
         )
     stop(logic)
     failed = caplog.text.count('Reading data from streamer went wrong')
@@ -195,7 +153,7 @@ def test_settings_from_the_console_work_while_the_trace_runs(
 
 
 @pytest.fixture
-def dark_traces(qudi, wavemeter, wait_until):
+def dark_traces(qudi, wavemeter, call, wait_until):
     """Two windows whose traces were started and wait for the first sample."""
     wavemeter.library.go_dark()
     for number in (1, 2):
@@ -231,16 +189,15 @@ def test_stopping_the_buffers_in_the_dark_ends_the_traces_and_lets_them_be_deact
 
 
 def test_a_stop_that_was_clicked_in_the_dark_comes_with_the_light(
-    qudi, wavemeter, dark_traces, wait_until
+    qudi, wavemeter, dark_traces, call, wait_until
 ):
     call(dark_traces[0], 'stop_reading')
     wavemeter.library.is_dark = False
-    frames = Frames(dark_traces[1])
+    frames = Recorder(dark_traces[1])
     wait_until(lambda: dark_traces[0].module_state() == 'idle', 'the first trace stopped')
-    wait_until(lambda: len(frames) > 10, 'the second trace runs')
+    wait_until(lambda: frames.count > 10, 'the second trace runs')
     wavemeter.check(qudi['buffer2'], *frames.take())
-    call(dark_traces[1], 'stop_reading')
-    wait_until(lambda: dark_traces[1].module_state() == 'idle', 'the second trace stopped')
+    call(dark_traces[1], 'stop_reading', 'idle')
     wait_until(lambda: wavemeter.device.module_state() == 'idle', 'the wavemeter stopped')
 
 

@@ -48,7 +48,7 @@ def start():
             threading.Thread(target=read_on, args=(module(name),)).start()
     if 'hanging' in words:
         streamers[0].faults |= {'block in read', *words}
-    QtCore.QTimer.singleShot(1000, lambda: finish(names))
+    QtCore.QTimer.singleShot(700, lambda: finish(names))
 
 
 def finish(names):
