@@ -72,7 +72,7 @@ def test_headless_checks_both_streams_and_leaves_the_home_alone(home):
 
 @pytest.mark.skipif(sys.platform in ('win32', 'darwin'), reason='there is always a screen')
 def test_a_screen_that_cannot_be_reached_is_told_with_a_cure():
-    result = run(DISPLAY=':77', QT_QPA_PLATFORM='')
+    result = run(DISPLAY=':9977', QT_QPA_PLATFORM='')
     assert result.returncode == 1, result.stdout + result.stderr
     assert_clean(result)
     assert 'Qt does not work here: Fatal error occurred' in result.stderr + result.stdout
