@@ -17,6 +17,7 @@ MAY_IMPORT = {
     'remote': {'host'},
     'device': {'host', 'remote', 'stream'},
     'monitor': {'host', 'stream'},
+    'versions': set(),
     'demo': set(),
     'simulation': set(),
 }

@@ -18,8 +18,11 @@ from qudi.core.module import LogicBase
 from qtpy import QtCore
 
 from qudi.util.instream.monitor import BufferRow, LocalBuffer, RemoteBuffer, is_buffer
+from qudi.util.instream.versions import refuse_broken_pyside
 
 __all__ = ['InStreamMonitorLogic']
+
+refuse_broken_pyside()
 
 _LIMITS = {'update_rate': (0.01, 1000.0), 'history': (0.1, 1e7)}  # looks per second, seconds
 

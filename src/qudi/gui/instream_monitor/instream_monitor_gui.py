@@ -12,8 +12,11 @@ from qudi.core.module import GuiBase
 from qtpy import QtCore
 
 from qudi.gui.instream_monitor.monitor_window import MonitorWindow
+from qudi.util.instream.versions import refuse_broken_pyside
 
 __all__ = ['InStreamMonitorGui']
+
+refuse_broken_pyside()
 
 
 class InStreamMonitorGui(GuiBase):

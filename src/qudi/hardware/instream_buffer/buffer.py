@@ -42,8 +42,11 @@ from qudi.util.instream.stream import (
     StreamStatus,
     naming,
 )
+from qudi.util.instream.versions import refuse_broken_pyside
 
 __all__ = ['DataInStreamBuffer']
+
+refuse_broken_pyside()
 
 
 class DataInStreamBuffer(DataInStreamInterface):
