@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import rpyc
 from qudi.core.application import Qudi
+from qudi.core.config.schema import config_schema
 from rpyc.utils.server import ThreadedServer
 
 from qudi.util.instream import host
@@ -100,3 +101,7 @@ def test_a_call_over_a_connection_is_told_from_a_local_one(connection):
     connection.root.ask()
     connection.root.ask_logic()  # what a logic calls is the call of the logic
     assert CALLERS == [False, True, False]
+
+
+def test_the_schema_of_a_configuration_is_the_one_of_qudi():
+    assert host.configuration_schema() == config_schema()

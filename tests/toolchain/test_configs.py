@@ -9,6 +9,8 @@ from qudi.interface.data_instream_interface import SampleTiming
 # isort: split
 from qtpy import QtCore
 
+from qudi.util.instream.command.main import main
+
 ROOT = Path(__file__).parents[2]
 # Those for two processes are in tests/remote
 CONFIGS = [path for path in sorted((ROOT / 'config').glob('*.cfg')) if 'remote' not in path.stem]
@@ -65,6 +67,19 @@ def test_a_configuration_streams_in_all_its_windows(assert_streams, path):
     buffers = assert_streams(path)
     timing = SampleTiming.TIMESTAMP if path.stem == 'timestamps' else SampleTiming.CONSTANT
     assert {buffer.constraints.sample_timing for buffer in buffers} == {timing}
+
+
+def test_the_copy_that_add_writes_streams_in_all_its_windows(assert_streams, tmp_path):
+    text = (ROOT / 'config' / 'timestamps.cfg').read_text(encoding='utf-8')
+    text = text[: text.index('    stream_buffer1:\n')]
+    for buffer in ('stream_buffer1', 'stream_buffer2'):
+        text = text.replace(buffer, 'instream_dummy')
+    path = tmp_path / 'lab.cfg'
+    path.write_text(text, encoding='utf-8')
+    assert main(['add', str(path), 'instream_dummy']) == 0
+    buffers = assert_streams(tmp_path / 'lab_buffered.cfg')
+    names = [buffer.module_name for buffer in buffers]
+    assert names == ['time_series_logic1_buffer', 'time_series_logic2_buffer']
 
 
 def test_the_entries_in_the_guide_stream_on_a_device_of_that_name(assert_streams, tmp_path):

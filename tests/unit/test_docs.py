@@ -102,6 +102,11 @@ def test_the_commands_of_a_document_exist(document):
             source = text_of(script[0])
             for option in re.findall(r'--[\w-]+', script[1]):
                 assert f"'{option}'" in source, f'{script[0]} has no option {option}'
+        for name, options in re.findall(r'qudi-instream (\w+)([^&|;\n]*)', block):
+            source = text_of('src/qudi/util/instream/command/main.py')
+            assert f"'{name}'" in source, f'there is no command {name}'
+            for option in re.findall(r'--[\w-]+', options):
+                assert f"'{option}'" in source, f'qudi-instream has no option {option}'
         for options in re.findall(r'qudi-instream-demo([^&|;\n]*)', block):
             for option in re.findall(r'--[\w-]+', options):
                 assert f"'{option}'" in text_of('src/qudi/util/instream/demo/command.py')

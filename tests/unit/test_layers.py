@@ -17,15 +17,21 @@ MAY_IMPORT = {
     'remote': {'host'},
     'device': {'host', 'remote', 'stream'},
     'monitor': {'host', 'stream'},
-    'versions': set(),
-    'demo': set(),
     'simulation': set(),
+    'versions': set(),
+    'examples': set(),
+    'demo': {'examples'},
+    'command': {'demo', 'examples', 'host', 'monitor', 'stream', 'versions'},
 }
+# The files of the command, from those that know a file to those that know the user
+COMMAND = ['configuration', 'classes', 'stream', 'findings', 'lines', 'tree', 'environment']
+COMMAND += ['mistakes', 'sharing', 'check', 'add', 'main', '__main__']
 # What a room must not import of the world
 MUST_NOT_IMPORT = {
     'stream': ('qtpy', 'qudi.core', 'qudi.interface', 'qudi.util.network', 'rpyc', 'PySide'),
     'host': ('qtpy', 'PySide'),
     'remote': ('qtpy', 'PySide'),
+    'command': ('qtpy', 'qudi.core', 'qudi.interface', 'PySide'),
 }
 MOST_LINES, MOST_CLASS_LINES = 400, 300
 
@@ -60,6 +66,17 @@ def test_each_room_imports_only_what_is_below_it(path):
             assert other in allowed, f'{name_of(path)} imports {name}'
         for forbidden in MUST_NOT_IMPORT.get(room, ()):
             assert not name.startswith(forbidden), f'{name_of(path)} imports {name}'
+
+
+@pytest.mark.parametrize('path', sorted((ROOM / 'command').glob('*.py')), ids=lambda p: p.name)
+def test_the_files_of_the_command_import_only_what_comes_before_them(path):
+    if path.stem == '__init__':
+        return
+    before = COMMAND[: COMMAND.index(path.stem)]
+    for name in imports_of(path):
+        if name.startswith(f'{PACKAGE}.command.'):
+            other = name.removeprefix(f'{PACKAGE}.command.').split('.')[0]
+            assert other in before, f'{path.name} imports {name}'
 
 
 @pytest.mark.parametrize('path', MODULES, ids=name_of)

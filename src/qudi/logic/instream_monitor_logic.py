@@ -17,14 +17,18 @@ from qudi.core.module import LogicBase
 # Last, since qtpy takes the Qt binding that is loaded already: the one of qudi
 from qtpy import QtCore
 
-from qudi.util.instream.monitor import BufferRow, LocalBuffer, RemoteBuffer, is_buffer
+from qudi.util.instream.monitor import (
+    BufferRow,
+    LocalBuffer,
+    RemoteBuffer,
+    check_monitor_options,
+    is_buffer,
+)
 from qudi.util.instream.versions import refuse_broken_pyside
 
 __all__ = ['InStreamMonitorLogic']
 
 refuse_broken_pyside()
-
-_LIMITS = {'update_rate': (0.01, 1000.0), 'history': (0.1, 1e7)}  # looks per second, seconds
 
 
 class InStreamMonitorLogic(LogicBase):
@@ -54,16 +58,7 @@ class InStreamMonitorLogic(LogicBase):
         **kwargs: Any,
     ) -> None:
         # First, so that a refused module leaves no Qt object behind for the garbage collector
-        for option, value in (config or {}).items():
-            if option not in _LIMITS:
-                raise ValueError(f'"{name}" has no option "{option}", only {" and ".join(_LIMITS)}')
-            least, most = _LIMITS[option]
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not is_number or not least <= value <= most:
-                raise ValueError(
-                    f'Option "{option}" of "{name}" is {value!r}, but must be a number from '
-                    f'{least:g} to {most:g}'
-                )
+        check_monitor_options(name, config or {})
         super().__init__(qudi_main_weakref, name, config, **kwargs)
         self._finder: _BufferFinder | None = None
         self._timer: QtCore.QTimer | None = None

@@ -5,18 +5,23 @@ Each function has a test that fails when a new release of qudi or rpyc has chang
 
 from __future__ import annotations
 
+import runpy
 import socket
 import sys
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from rpyc.core.netref import BaseNetref
 from rpyc.core.protocol import Connection
 
+import qudi
+
 __all__ = [
     'calling_connection',
+    'configuration_schema',
     'connection_of',
     'connections_of',
     'is_closed',
@@ -63,6 +68,16 @@ def connections_of(main: Any, name: str) -> dict[str, str]:
     """Return what a module of this qudi is connected to: names of modules, by connector."""
     modules = getattr(main, 'module_manager', {})
     return dict(modules[name].connection_cfg) if name in modules else {}
+
+
+def configuration_schema() -> dict[str, Any]:
+    """Return qudi's JSON schema of a configuration, without the Qt that its package imports."""
+    for folder in qudi.__path__:
+        path = Path(folder) / 'core' / 'config' / 'schema.py'
+        if path.is_file():
+            schema: dict[str, Any] = runpy.run_path(str(path))['config_schema']()
+            return schema
+    raise FileNotFoundError('qudi-core has no schema of its configuration, install it again')
 
 
 # -------------------------------------------------------------------- rpyc

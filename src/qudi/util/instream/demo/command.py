@@ -8,7 +8,6 @@ not touched: the demo has a home directory of its own, which is gone afterwards.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import math
 import os
 import signal
@@ -17,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from qudi.util.instream.demo.process import SessionProcess
+from qudi.util.instream.examples import example_paths
 
 __all__ = ['command', 'example_config_path', 'main', 'qt_problem']
 
@@ -166,20 +166,8 @@ def qt_problem(complaints: str) -> str:
 
 
 def example_config_path() -> Path:
-    """Return the example's configuration, in a checkout or as the wheel has installed it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is in neither place.
-    """
-    candidates = [Path(__file__).resolve().parents[5] / 'config' / _EXAMPLE]
-    installed = importlib.metadata.files('qudi-instream-buffer') or []
-    candidates += [Path(file.locate()) for file in installed if file.name == _EXAMPLE]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f'{_EXAMPLE} is missing, install qudi-instream-buffer again')
+    """Return the example's configuration, in a checkout or as the wheel has installed it."""
+    return example_paths()[_EXAMPLE]
 
 
 def command() -> None:

@@ -1,5 +1,6 @@
 """The status of buffers, here and in other processes, for the monitor's logic."""
 
+from qudi.util.instream.monitor.options import check_monitor_options
 from qudi.util.instream.monitor.watch import (
     BufferRow,
     LocalBuffer,
@@ -8,4 +9,11 @@ from qudi.util.instream.monitor.watch import (
     is_buffer,
 )
 
-__all__ = ['BufferRow', 'LocalBuffer', 'RemoteBuffer', 'fill_level', 'is_buffer']
+__all__ = [
+    'BufferRow',
+    'LocalBuffer',
+    'RemoteBuffer',
+    'check_monitor_options',
+    'fill_level',
+    'is_buffer',
+]
