@@ -104,7 +104,7 @@ BREAKAGES = [
     Breakage(
         'a job runs in the thread of its caller',
         THREAD,
-        'return self._jobs.run(Job(call, consequence, **options))',
+        'result: Result = self._jobs.run(Job(call, consequence, **options))',
         'return call()',
         'module/test_device_thread.py::test_all_calls_come_from_one_thread_of_its_own',
     ),

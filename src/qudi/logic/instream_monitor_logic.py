@@ -69,7 +69,9 @@ class InStreamMonitorLogic(LogicBase):
         """Begin to look. Runs in the thread of this module."""
         self._finder = _BufferFinder(self._qudi_main.module_manager)
         self._finder.sigFound.connect(self._take, QtCore.Qt.ConnectionType.QueuedConnection)
-        self._finder.moveToThread(QtCore.QCoreApplication.instance().thread())
+        application = QtCore.QCoreApplication.instance()
+        assert application is not None
+        self._finder.moveToThread(application.thread())
         self._finder.sigSearch.emit()
         self._timer = QtCore.QTimer(self)
         self._timer.timeout.connect(self._look)

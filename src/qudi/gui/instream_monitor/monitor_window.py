@@ -162,15 +162,20 @@ class MonitorWindow(QtWidgets.QMainWindow):
         }
         changed = set()
         for column, (text, tip) in texts.items():
-            item = self.table.item(number, column)
+            item = self._cell(number, column)
             if len(item.text()) != len(text):
                 changed.add(column)
             _set(item, text, tip)
         is_bad = row.silent_for > _SILENCE_TO_SHOW or status.state in ('overflow', 'fault')
-        _set_colour(self.table.item(number, _STATE), _RED if is_bad else None)
-        _set_colour(self.table.item(number, _LOST), _RED if status.samples_lost else None)
-        self._fill_bar(self.table.item(number, _FILL), status)
+        _set_colour(self._cell(number, _STATE), _RED if is_bad else None)
+        _set_colour(self._cell(number, _LOST), _RED if status.samples_lost else None)
+        self._fill_bar(self._cell(number, _FILL), status)
         return changed
+
+    def _cell(self, row: int, column: int) -> QtWidgets.QTableWidgetItem:
+        item = self.table.item(row, column)
+        assert item is not None, f'there is no cell ({row}, {column})'
+        return item
 
     def _fit(self, column: int) -> None:
         """Widen a column to its texts; narrow it only where much is left."""
@@ -226,9 +231,9 @@ def _make_table(history: float) -> QtWidgets.QTableWidget:
     table.verticalHeader().hide()
     # Two lines of text and some air
     table.verticalHeader().setDefaultSectionSize(2 * table.fontMetrics().lineSpacing() + 16)
-    header = table.horizontalHeader()
-    header.setHighlightSections(False)
-    header.setMinimumSectionSize(40)
+    headers = table.horizontalHeader()
+    headers.setHighlightSections(False)
+    headers.setMinimumSectionSize(40)
     return table
 
 
@@ -286,7 +291,7 @@ class _BarDelegate(QtWidgets.QStyledItemDelegate):
         self,
         painter: QtGui.QPainter,
         option: QtWidgets.QStyleOptionViewItem,
-        index: QtCore.QModelIndex,
+        index: QtCore.QModelIndex | QtCore.QPersistentModelIndex,
     ) -> None:
         # With plain numbers: a rectangle object for each part would cost more than the painting
         fill, peak = index.data(_LEVELS_ROLE) or (0.0, 0.0)
@@ -310,7 +315,9 @@ class _BarDelegate(QtWidgets.QStyledItemDelegate):
         painter.restore()
 
     def sizeHint(
-        self, option: QtWidgets.QStyleOptionViewItem, index: QtCore.QModelIndex
+        self,
+        option: QtWidgets.QStyleOptionViewItem,
+        index: QtCore.QModelIndex | QtCore.QPersistentModelIndex,
     ) -> QtCore.QSize:
         return QtCore.QSize(200, 2 * option.fontMetrics.lineSpacing() + 16)
 

@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from qudi.core.configoption import ConfigOption
@@ -228,7 +228,7 @@ class DataInStreamBuffer(DataInStreamInterface):
     @property
     def streaming_mode(self) -> StreamingMode:
         """The streaming mode this buffer asked for."""
-        return self._settings.streaming_mode
+        return cast(StreamingMode, self._settings.streaming_mode)
 
     @property
     def active_channels(self) -> list[Hashable]:

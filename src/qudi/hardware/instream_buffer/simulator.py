@@ -83,8 +83,8 @@ class InStreamSimulator(DataInStreamInterface):
     _block_time = ConfigOption('block_time', default=0.0)
     _jitter = ConfigOption('jitter', default=0.0)
     _room = ConfigOption('room', default=None)
-    _habits = ConfigOption('habits', default=[])
-    _first_faults = ConfigOption('faults', default=[])
+    _habits = ConfigOption('habits', default=list[str]())
+    _first_faults = ConfigOption('faults', default=list[str]())
 
     # Every instance that streams, for a look after a test
     running: ClassVar[weakref.WeakSet[InStreamSimulator]] = weakref.WeakSet()

@@ -111,7 +111,7 @@ def run(
     qudi = Qudi(no_gui=not with_windows, config_file=str(config))
     session = _Session(qudi, with_windows, seconds, screenshots, slow_consumer, request)
     QtCore.QTimer.singleShot(0, session.begin)
-    if with_windows:
+    if isinstance(application, QtGui.QGuiApplication):
         application.lastWindowClosed.connect(session.finish)
     try:
         qudi.run()

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from qudi.interface.data_instream_interface import DataInStreamConstraints
+
 from qudi.util.instream.device.changes import Changes, changed
 from qudi.util.instream.device.hardware import StreamHardware
 from qudi.util.instream.device.members import Member
@@ -162,8 +164,8 @@ class StreamDistributor:
         return self._thread.device_name
 
     @property
-    def constraints(self) -> Any:
-        """The hardware's DataInStreamConstraints."""
+    def constraints(self) -> DataInStreamConstraints:
+        """What the hardware allows."""
         return self._hardware.constraints
 
     @property

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-from qudi.interface.data_instream_interface import StreamingMode
+from qudi.interface.data_instream_interface import DataInStreamConstraints, StreamingMode
 
 from qudi.util.instream.device.guard import StartGuard
 from qudi.util.instream.device.samples import DeviceSamples
@@ -39,7 +39,7 @@ class StreamHardware:
         self.name = str(self._streamer.module_name)
         # Nothing can be put in front of a method in another process
         self._guard = None if self._is_remote else StartGuard(streamer, self.name)
-        self.constraints = self._streamer.constraints
+        self.constraints: DataInStreamConstraints = self._streamer.constraints
         # By name, since some devices bring enums of their own
         timing = self.constraints.sample_timing.name
         self.rate_is_hint = timing != 'CONSTANT'

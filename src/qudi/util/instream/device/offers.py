@@ -69,6 +69,6 @@ def offers(
 def room_for_polls(hardware: StreamHardware, settings: StreamSettings, poll_interval: float) -> int:
     """Return the number of samples that come in some poll intervals, but not too many bytes."""
     rate = hardware.sample_rate if hardware.rate_is_hint else settings.sample_rate
-    sample_size = len(settings.channels) * np.dtype(hardware.constraints.data_type).itemsize
+    sample_size: int = len(settings.channels) * np.dtype(hardware.constraints.data_type).itemsize
     samples = ROOM * poll_interval * rate if rate > 0 else 0  # not a number is not above 0
     return math.ceil(min(samples, _MOST_ROOM / sample_size))

@@ -93,7 +93,8 @@ class DeviceThread:
         """
         if self.is_current:
             return call()
-        return self._jobs.run(Job(call, consequence, **options))
+        result: Result = self._jobs.run(Job(call, consequence, **options))
+        return result
 
     def request_poll(self, by: float) -> None:
         """Ask for a poll at that time, by perf_counter, if none is planned earlier."""

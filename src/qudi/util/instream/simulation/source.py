@@ -38,7 +38,8 @@ def foretold_samples(
     """
     index = np.arange(first, first + count, dtype=np.int64)
     numbers = np.array([CHANNELS.index(channel) for channel in channels])
-    return (16 * index[:, np.newaxis] + numbers).astype(dtype)
+    samples: np.ndarray = (16 * index[:, np.newaxis] + numbers).astype(dtype)
+    return samples
 
 
 def foretold_timestamps(first: int, count: int) -> np.ndarray:

@@ -1,0 +1,6 @@
+from typing import Any
+
+SSLAuthenticator: Any
+
+class RemoteModulesServer:
+    __init__: Any

@@ -1,0 +1,5 @@
+from typing import TypeVar
+
+_Value = TypeVar('_Value')
+
+def netobtain(obj: _Value) -> _Value: ...
