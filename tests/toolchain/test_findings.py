@@ -15,6 +15,9 @@ from qudi.util.instream.command.classes import ClassReader
 from qudi.util.instream.command.configuration import Configuration
 from qudi.util.instream.command.stream import read_stream
 
+# What other packages warn of when modules of qudi import them is not asked here
+pytestmark = pytest.mark.filterwarnings('ignore')
+
 # What a finding says of qudi, and what must fail then
 FAILS = ('cannot activate', 'does not load', 'can be activated', 'never end', 'does not create')
 REFUSED = 'qudi refuses the whole file'
