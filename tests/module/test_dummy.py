@@ -117,5 +117,5 @@ def test_a_buffer_smaller_than_a_poll_streams_as_the_dummy_does_directly(qudi):
     assert sum(counts) == 31 * 64
     assert qudi['streamer'].channel_buffer_size >= 3 * 2000 / 10, 'no room for three polls'
     assert buffer.channel_buffer_size == 128
-    assert buffer.status.ring_size == 3 * 2000 / 10, 'the ring holds less than three polls bring'
+    assert buffer.status.ring_size >= 3 * 2000 / 10, 'the ring holds less than three polls bring'
     buffer.stop_stream()

@@ -1,15 +1,14 @@
 """What is used of qudi and rpyc without their promise: a test fails when they change it."""
 
-import threading
 from types import SimpleNamespace
 
 import pytest
 import rpyc
 from qudi.core.application import Qudi
 from qudi.core.config.schema import config_schema
-from rpyc.utils.server import ThreadedServer
 
 from qudi.util.instream import host
+from rpyc_server import RpycServer
 
 CALLERS = []
 
@@ -36,16 +35,10 @@ def calling_connection():
 
 
 @pytest.fixture
-def connection(wait_until):
-    server = ThreadedServer(Service(), hostname='127.0.0.1', port=0)
-    thread = threading.Thread(target=server.start, daemon=True)
-    thread.start()
-    wait_until(lambda: server.active, 'the server runs')
-    connection = rpyc.connect('127.0.0.1', server.port)
-    yield connection
-    connection.close()
+def connection():
+    server = RpycServer(Service())
+    yield server.connect()
     server.close()
-    thread.join(10)
 
 
 def test_the_socket_of_a_connection_is_found(connection):

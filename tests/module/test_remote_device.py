@@ -9,11 +9,11 @@ import pytest
 import rpyc
 from qudi.core.services import ModuleRpycProxy
 from qudi.interface.data_instream_interface import StreamingMode
-from rpyc.utils.server import ThreadedServer
 
 from bench import configure
 from qudi.util.instream.device import BufferReports, Member, StreamDistributor
 from qudi.util.instream.stream import BufferOptions, StreamReader, StreamSettings, TimeLimits
+from rpyc_server import RpycServer
 
 PROTOCOL = {  # qudi's
     'allow_all_attrs': True,
@@ -33,26 +33,17 @@ class _Modules(rpyc.Service):
 
 
 @pytest.fixture
-def served(wait_until):
+def served():
     """Serve a module, and return what a client gets of it."""
-    ends = []
+    servers = []
 
     def serve(module):
-        server = ThreadedServer(
-            _Modules(module), hostname='127.0.0.1', port=0, protocol_config=dict(PROTOCOL)
-        )
-        thread = threading.Thread(target=server.start, daemon=True)
-        thread.start()
-        wait_until(lambda: server.active, 'the server runs')
-        connection = rpyc.connect('127.0.0.1', server.port, config=dict(PROTOCOL))
-        ends.append((connection, server, thread))
-        return connection.root.get_module()
+        servers.append(RpycServer(_Modules(module), **PROTOCOL))
+        return servers[-1].connect().root.get_module()
 
     yield serve
-    for connection, server, thread in ends:
-        connection.close()
+    for server in servers:
         server.close()
-        thread.join(10)
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 import rpyc
-from rpyc.utils.server import ThreadedServer
 
 from qudi.util.instream.remote.client import calling_client
+from rpyc_server import RpycServer
 
 linux = pytest.mark.skipif(
     not hasattr(select, 'POLLRDHUP'), reason='elsewhere it shows when the call returns'
@@ -54,32 +54,11 @@ def service():
 
 
 @pytest.fixture
-def server(service):
-    server = ThreadedServer(
-        service, hostname='127.0.0.1', port=0, protocol_config={'allow_all_attrs': True}
-    )
-    thread = threading.Thread(target=server.start, daemon=True)
-    thread.start()
-    wait_until(lambda: server.active, 'the server does not start')
-    yield server
+def connect(service):
+    server = RpycServer(service, allow_all_attrs=True)
+    yield server.connect
     service.go_on.set()
-    wait_until(lambda: not server.clients, 'the server keeps a client')
     server.close()
-    thread.join(10)
-
-
-@pytest.fixture
-def connect(server, service):
-    connections = []
-
-    def connect_client():
-        connections.append(rpyc.connect('127.0.0.1', server.port))
-        return connections[-1]
-
-    yield connect_client
-    service.go_on.set()
-    for connection in connections:
-        connection.close()
 
 
 @pytest.fixture
