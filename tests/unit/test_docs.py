@@ -56,18 +56,12 @@ def test_every_test_that_a_document_names_exists(document):
     assert named <= existing | files, f'{document} names tests that do not exist'
 
 
-def test_the_table_of_breakages_is_the_one_that_is_checked():
-    rows = [f'| {b.what} | `{b.path.name}` | `{b.test_name}` |' for b in BREAKAGES]
-    header = '| breakage | file | caught by |\n| --- | --- | --- |\n'
-    table = text_of('docs/reliability.md').split(header)[1].split('\n\n')[0]
-    assert table.splitlines() == rows, 'tests/tools/breakages.py prints the table as it must be'
-    assert len(rows) == len(set(rows)) > 15
-
-
 @pytest.mark.parametrize('breakage', BREAKAGES, ids=lambda breakage: breakage.what)
-def test_each_breakage_is_of_a_line_that_exists(breakage):
-    source = (ROOT / breakage.path).read_text(encoding='utf-8')
-    assert len(breakage.places(source)) == 1
+def test_each_breakage_is_of_a_piece_that_exists_and_names_a_test(breakage):
+    breakage.found_in(ROOT)
+    file, _, test = breakage.test.partition('::')
+    source = (ROOT / 'tests' / file).read_text(encoding='utf-8')
+    assert f'def {test.partition("[")[0]}(' in source
 
 
 # -------------------------------------------------------------------- links, commands
