@@ -12,6 +12,7 @@ from concurrent.futures import Future, wait
 from itertools import zip_longest
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault('QT_QPA_PLATFORM', 'offscreen')
 
@@ -30,6 +31,9 @@ from qudi.util.instream.device import registry
 from tracing import trace_qt_threads
 
 faulthandler.enable()
+# How long an example takes says more about the machine than about the code
+settings.register_profile('patient', deadline=None)
+settings.load_profile('patient')
 
 
 def pytest_addoption(parser):

@@ -108,3 +108,129 @@ def test_a_pause_of_the_device_does_not_change_the_rate():
     for step in range(300):
         device.look(now + 0.01 * step)
     assert device.clock.time_of(2000) - device.clock.time_of(1000) == pytest.approx(1.0, rel=1e-3)
+
+
+# -------------------------------------------------------------------- its steps, one by one
+
+
+def foreseen_after(rate, looks, count=0):
+    """The time foreseen for `count` samples, after each of these looks, begun at time 0."""
+    clock = SampleClock(rate, 0.0)
+    times = []
+    for found, at in looks:
+        clock.look(found, at, at)
+        times.append(clock.time_of(count))
+    return times
+
+
+def test_it_tells_whether_the_samples_were_there():
+    clock = SampleClock(10.0, 0.0)
+    assert clock.look(1, 0.1, 0.1)
+    assert not clock.look(1, 0.45, 0.45), 'the third one was there to be expected'
+    assert clock.look(5, 0.46, 0.46)
+
+
+@pytest.mark.parametrize(('rate', 'first_step'), [(1000.0, 0.0005), (10.0, 0.001)])
+def test_the_first_samples_may_be_late_by_half_a_period_or_a_millisecond(rate, first_step):
+    (foreseen,) = foreseen_after(rate, [(0, 3.5 / rate)])
+    assert foreseen == pytest.approx(first_step, abs=3e-5)
+
+
+def test_looks_in_vain_are_made_up_for_in_steps_that_double_up_to_ten_milliseconds():
+    looks = [(0, 0.2 + 0.01 * number) for number in range(6)]
+    steps = np.diff([0.0, *foreseen_after(10.0, looks)])
+    assert steps == pytest.approx([0.001, 0.002, 0.004, 0.008, 0.01, 0.01], abs=3e-5)
+
+
+@pytest.mark.parametrize(('rate', 'pause', 'step'), [(10.0, 0.1, 0.000316), (1000.0, 10.0, 0.0005)])
+def test_the_longer_ago_the_last_samples_were_found_the_larger_is_the_step(rate, pause, step):
+    """It is the drift that may have come since, and half a period at most."""
+    there = round(pause * rate)
+    looks = [(there, pause), (there, pause + 2.5 / rate)]
+    before, after = foreseen_after(rate, looks)
+    assert after - before == pytest.approx(step, abs=2e-5)
+
+
+def test_after_looks_in_vain_it_takes_the_middle_of_what_is_possible():
+    # None at 0.16 s: they come 60 ms late at least. One at 0.19 s: 90 ms late at most. The middle,
+    # and half of what is uncertain then
+    in_vain = [(0, 0.11 + 0.01 * number) for number in range(6)]
+    foreseen = foreseen_after(10.0, [*in_vain, (1, 0.19)])[-1]
+    assert foreseen == pytest.approx(0.0677, abs=0.0005)
+
+
+def test_as_long_as_samples_are_there_they_are_foreseen_earlier_by_half_of_what_is_uncertain():
+    # They were there at once, but may have been for nearly a period
+    looks = [(number, number / 10) for number in range(1, 5)]
+    since = [foreseen + 0.1 for foreseen in foreseen_after(10.0, looks)]
+    assert since == pytest.approx([0.05, 0.025, 0.0127, 0.0065], abs=0.0003)
+
+
+def test_where_the_time_is_roughly_known_it_moves_by_an_eighth_only():
+    (foreseen,) = foreseen_after(1000.0, [(1, 0.001)])
+    assert foreseen == pytest.approx(-0.000121, abs=5e-6)
+
+
+def test_without_looks_samples_are_foreseen_ever_earlier_as_a_faster_clock_has_them():
+    before, after = foreseen_after(1000.0, [(1, 0.001), (4001, 4.001)])
+    assert before - after > 4 * 50e-6, 'a clock that is 50 ppm faster would be read too late'
+
+
+def test_what_a_look_in_vain_has_shown_is_less_certain_the_longer_ago_it_was():
+    # In vain at 15 s: the first sample came after 5 s. That was 1000 s ago, 50 ms of drift
+    foreseen = foreseen_after(0.1, [(0, 15.0), (101, 1015.0)])[-1]
+    narrowed = foreseen_after(0.1, [(0, 15.0), (1, 15.5)])[-1]
+    assert 5.0 < narrowed < 5.5
+    assert foreseen < 5.0
+
+
+def periods_after(clock, looks):
+    """The sample period that a clock counts with, after each of these looks."""
+    periods = []
+    for count, at in looks:
+        clock.look(count, at, at)
+        periods.append(clock.time_of(2) - clock.time_of(1))
+    return np.array(periods)
+
+
+def test_the_time_until_the_first_sample_says_nothing_about_the_rate():
+    looks = [(0, 0.1), *((number, 5 + number / 10) for number in range(1, 30))]
+    looks += [(29 + number, 13 + number / 10) for number in range(1, 30)]  # one pause of 5 s
+    assert periods_after(SampleClock(10.0, 0.0), looks) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_another_rate_is_believed_once_it_is_no_block_of_samples_for_sure():
+    clock = SampleClock(1.0, 0.0)
+    # Three samples a second
+    periods = periods_after(clock, [(count, count / 3) for count in range(1, 31)])
+    learned = 1 + int(np.flatnonzero(periods < 0.9)[0])
+    assert periods[-1] == pytest.approx(1 / 3, rel=0.01)
+    assert 18 < learned < 23, 'a block and two periods either way are possible until 6.2 s'
+
+
+def test_one_pause_does_not_change_a_rate_that_was_learned():
+    clock = SampleClock(10.0, 0.0)
+    periods_after(clock, [(count, count / 30) for count in range(1, 61)])
+    learned = clock.time_of(2) - clock.time_of(1)
+    assert learned == pytest.approx(1 / 30, rel=0.05)
+    periods = periods_after(clock, [(count, 3.0 + count / 30) for count in range(61, 200)])
+    assert periods == pytest.approx(learned, rel=0.05)
+
+
+def test_one_pause_after_a_long_time_at_the_right_rate_does_not_change_it():
+    looks = [(count, count / 10) for count in range(1, 350)]
+    looks += [(count, 15.0 + count / 10) for count in range(350, 400)]
+    assert periods_after(SampleClock(10.0, 0.0), looks) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_after_another_rate_was_learned_the_time_is_narrowed_down_again():
+    clock = SampleClock(20.0, 0.0)
+    count = 0
+    while clock.time_of(2) - clock.time_of(1) < 0.09:  # ten a second, read 40 ms late
+        count += 1
+        clock.look(count, count / 10 + 0.04, count / 10 + 0.04)
+    for late in range(8):
+        at = (count + late) / 10 + 0.04
+        clock.look(count + late, at, at)
+    after = clock.time_of(count + 8) - (count + 8) / 10
+    assert after < 0.01, f'samples are still foreseen {after * 1e3:.0f} ms late'

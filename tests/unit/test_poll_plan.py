@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qudi.util.instream.device.plan import PollPlan
+from qudi.util.instream.device.plan import PollPlan, interval_of
 
 START = 5000.0
 
@@ -211,3 +211,62 @@ def test_beginning_anew_again_and_again_is_no_way_past_the_ceiling(rests_first):
     in_a_second = np.searchsorted(times, times + 1.0 - 1e-9) - np.arange(len(times))
     assert not len(times) or in_a_second.max() <= 10, 'too many polls in one second'
     assert rests_first or np.diff(times).max() < 0.13, 'frames of 20 ms wait for long'
+
+
+# -------------------------------------------------------------------- its rules, one by one
+
+
+def test_until_it_has_a_pace_it_polls_once_a_second():
+    plan = PollPlan()
+    plan.begin(START, rests_first=True)
+    assert plan.due([-math.inf]) == START + 1.0
+    assert plan.due([]) == START + 1.0
+
+
+def test_readers_within_half_an_interval_are_served_together_and_no_others():
+    plan = plan_at(100)
+    assert plan.due([START + 0.05, START + 0.0549]) == START + 0.0549
+    assert plan.due([START + 0.05, START + 0.0551]) == START + 0.05
+
+
+def test_a_twentieth_of_the_polls_of_a_second_may_be_tried_again():
+    plan = plan_at(100)
+
+    def may_be_tried_again(at):
+        plan.polled([at], math.inf, at, too_early=True)
+        return plan.due([at]) < at + 0.009
+
+    assert [may_be_tried_again(START + 0.1 * n) for n in range(1, 7)] == 5 * [True] + [False]
+    assert may_be_tried_again(START + 1.15), 'more than a second after the first one'
+
+
+def test_the_second_of_two_late_polls_waits_for_its_samples_once_a_second():
+    plan = plan_at(10)
+    now, late, waited_at = START, [], []
+    for _ in range(40):
+        wanted = now + 0.05  # in the middle of an interval, so that each poll comes late
+        now = plan.due([wanted])
+        plan.polled([wanted], math.inf, now)
+        late.append(round(now - wanted, 6))
+        if late[-1] == 0.1:
+            waited_at.append(now)
+    assert late[:3] == [0.05, 0.1, 0.05]
+    assert set(late) == {0.05, 0.1}
+    between = np.diff(waited_at)
+    assert between.min() > 1.0
+    assert between.max() < 1.25
+
+
+def test_each_late_poll_may_wait_where_polls_are_more_than_a_second_apart():
+    plan = plan_at(0.5, longest_rest=100.0)
+    for wanted, due in ((1.0, 2.0), (3.0, 5.0), (6.0, 8.0)):
+        assert plan.due([START + wanted]) == pytest.approx(START + due, abs=1e-9)
+        plan.polled([START + wanted], math.inf, START + due)
+
+
+@pytest.mark.parametrize(
+    ('rate', 'interval'),
+    [(0.1, 10.0), (0.9, 1 / 0.9), (1.0, 1.0), (1.9, 1.0), (2.0, 0.5), (30.5, 1 / 30)],
+)
+def test_a_full_second_has_whole_polls_only(rate, interval):
+    assert interval_of(rate) == pytest.approx(interval)

@@ -186,7 +186,7 @@ def test_a_ring_that_is_never_full_uses_its_beginning_only(capacity, counts, wit
 
 
 def test_many_samples_are_not_moved_at_once():
-    ring = SampleRing(2**20, 2, float)  # 16 MB
+    ring = SampleRing(2**20, 2, float)  # 16 MiB
     ring._samples[:] = 0
     store(ring, rows(0, 900_000))
     ring.drop(800_000)  # 1.6 MB are left
@@ -199,6 +199,14 @@ def test_many_samples_are_not_moved_at_once():
     samples = np.empty((50_000, 2))
     take(ring, samples)
     assert (samples == rows(850_000, 50_000)).all()
+
+
+def test_a_mebibyte_may_be_moved_at_once():
+    ring = SampleRing(2**20, 2, float)
+    store(ring, rows(0, 2**19))
+    ring.drop(2**19 - 2**16)
+    ring.rewind()
+    assert ring._origin == 2**19 - 2**16
 
 
 def test_one_thread_may_write_while_another_reads():
@@ -235,3 +243,79 @@ def test_says_what_it_is():
     ring = SampleRing(5, 2, np.int16, with_timestamps=True)
     store(ring, np.zeros((3, 2), dtype=np.int16), np.zeros(3))
     assert repr(ring) == 'SampleRing(3 of 5 samples unread, 2 channels, int16, timestamps)'
+    assert repr(SampleRing(5, 1, float)) == 'SampleRing(0 of 5 samples unread, 1 channels, float64)'
+
+
+def test_the_newest_sample_is_the_newest_one_wherever_the_ring_begins():
+    ring = SampleRing(10, 2, float, with_timestamps=True)
+    for number in range(50):
+        store(ring, rows(number, 1), np.array([number + 0.5]))
+        sample, timestamp = ring.newest()
+        assert sample.tolist() == rows(number, 1)[0].tolist()
+        assert timestamp == number + 0.5
+        if len(ring) == 3:
+            ring.drop(2)
+            ring.rewind()
+    ring = SampleRing(10, 2, float)
+    store(ring, rows(0, 3))
+    assert ring.newest()[1] is None
+
+
+@pytest.mark.parametrize(
+    ('written', 'dropped', 'origin'),
+    [
+        (5, 4, 4),  # four times as many places are free as are needed, up to the very end
+        (4, 3, 0),  # three times as many are not enough
+        (1, 1, 1),  # an empty ring begins anew
+        (5, 5, 5),
+    ],
+)
+def test_a_ring_begins_anew_once_four_fifths_of_its_way_are_free(written, dropped, origin):
+    ring = SampleRing(5, 2, float)
+    store(ring, rows(0, written))
+    ring.drop(dropped)
+    ring.rewind()
+    assert ring._origin == origin
+    samples = np.empty((written - dropped, 2))
+    take(ring, samples)
+    assert (samples == rows(dropped, written - dropped)).all()
+
+
+def test_samples_are_not_moved_to_where_others_are():
+    ring = SampleRing(10, 2, float)
+    for first in range(0, 16, 4):
+        store(ring, rows(first, 4))
+        ring.drop(4 if first < 12 else 1)
+    ring.rewind()
+    assert ring._origin == 0, 'three samples begin at the fourth place'
+    samples = np.empty((3, 2))
+    take(ring, samples)
+    assert (samples == rows(13, 3)).all()
+
+
+def test_a_lent_place_stays_where_it_is():
+    ring = SampleRing(10, 2, float)
+    store(ring, rows(0, 5))
+    ring.drop(4)
+    place, _ = ring.lend(2)
+    ring.rewind()
+    place[:] = rows(5, 2)
+    store(ring, place)
+    samples = np.empty((3, 2))
+    take(ring, samples)
+    assert (samples == rows(4, 3)).all()
+
+
+def test_a_place_is_lent_behind_the_newest_sample_also_after_they_were_moved():
+    ring = SampleRing(10, 2, float)
+    store(ring, rows(0, 7))
+    ring.drop(6)
+    ring.rewind()
+    assert ring._origin == 6
+    place, _ = ring.lend(4)
+    assert len(place) == 4
+    place[:] = rows(7, 4)
+    store(ring, place)
+    samples = np.empty((5, 2))
+    take(ring, samples)
+    assert (samples == rows(6, 5)).all()

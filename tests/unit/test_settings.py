@@ -12,6 +12,7 @@ from qudi.util.instream.stream.settings import BufferOptions, StreamSettings, sa
 
 
 class Mode(Enum):
+    INVALID = -1
     CONTINUOUS = 0
     FINITE = 1
 
@@ -56,6 +57,18 @@ def options(**changed):
 def test_requests_that_mean_the_same_are_equal_however_written():
     written = StreamSettings(['a', 'b'], Mode.CONTINUOUS, np.int64(1000), 50)
     assert written == StreamSettings(('a', 'b'), Mode.CONTINUOUS, 1000.0, np.float32(50))
+
+
+def test_sizes_are_whole_numbers_and_rates_are_floats_however_written():
+    written = StreamSettings(['a', 'b'], Mode.CONTINUOUS, 1000.0, 50)
+    assert isinstance(written.channel_buffer_size, int)
+    assert isinstance(written.sample_rate, float)
+
+
+def test_other_channels_leave_the_rest_of_a_request_as_it_is():
+    request = settings(['a', 'b'], Mode.FINITE, 77, 5.0)
+    assert request.with_channels(['c', 'a']) == settings(['c', 'a'], Mode.FINITE, 77, 5.0)
+    assert request.channels == ('a', 'b')
 
 
 def test_channel_order_is_no_conflict():
@@ -118,7 +131,7 @@ def test_following_adopts_rate_and_mode_and_keeps_the_rest():
 @pytest.mark.parametrize(
     ('channels', 'error', 'text'),
     [
-        ([], ValueError, 'is empty'),
+        ([], ValueError, '^active_channels is empty, at least one channel is needed$'),
         (['a', 'a'], ValueError, 'names a channel twice'),
         ('ab', TypeError, "got the text 'ab'"),
     ],
@@ -146,11 +159,17 @@ def test_channels_are_the_keys_of_the_device_and_not_their_texts(keys):
         (settings(rate=0.5), '0.5 Hz is not allowed, the device takes 1 to 1000000 Hz'),
         (settings(rate=0), 'must be a positive number of Hz'),
         (settings(rate=float('nan')), 'must be a positive number of Hz'),
+        (settings(rate=float('inf')), 'must be a positive number of Hz'),
     ],
 )
 def test_a_request_that_the_constraints_do_not_allow_is_refused(request_, text):
     with pytest.raises(ValueError, match=text):
         request_.check_against(constraints())
+
+
+def test_the_rates_at_the_ends_of_the_constraints_are_allowed():
+    for rate in (1.0, 1e6):
+        settings(rate=rate).check_against(constraints())
 
 
 def test_a_rate_that_is_a_hint_may_be_outside_of_the_constraints():
@@ -161,10 +180,10 @@ def test_a_rate_that_is_a_hint_may_be_outside_of_the_constraints():
 
 
 def test_a_mode_that_the_constraints_do_not_allow_is_refused():
-    text = 'streaming_mode FINITE is not allowed, the device takes CONTINUOUS'
+    text = 'streaming_mode FINITE is not allowed, the device takes CONTINUOUS, INVALID$'
     for check in (settings(mode=Mode.FINITE).check_mode, settings(mode=Mode.FINITE).check_against):
         with pytest.raises(ValueError, match=text):
-            check(constraints(modes=[Mode.CONTINUOUS]))
+            check(constraints(modes=[Mode.CONTINUOUS, Mode.INVALID]))
 
 
 class TheirMode(IntEnum):
@@ -174,7 +193,11 @@ class TheirMode(IntEnum):
     CONTINUOUS = 1
 
 
-@pytest.mark.parametrize('mode', [Mode.FINITE, TheirMode.FINITE, 1])
+# Some devices have names of their own
+OtherMode = Enum('OtherMode', {'ENDLESS': 0, 'COUNTED': 1})
+
+
+@pytest.mark.parametrize('mode', [Mode.FINITE, TheirMode.FINITE, OtherMode.COUNTED, 1])
 def test_a_mode_is_known_by_its_name_or_its_number(mode):
     assert settings().updated(Mode, None, mode, None, None).streaming_mode is Mode.FINITE
 
@@ -199,7 +222,8 @@ def test_max_poll_rate_must_be_a_finite_positive_number(value):
 
 @pytest.mark.parametrize('value', [0, -1, float('inf'), float('nan'), '10', False])
 def test_read_timeout_must_be_a_finite_positive_number_or_null(value):
-    with pytest.raises(ValueError, match=r'"read_timeout" of "buffer1" is .* or null'):
+    text = r'"read_timeout" of "buffer1" is .*, but must be a finite .* or null for no limit$'
+    with pytest.raises(ValueError, match=text):
         options(read_timeout=value)
 
 
@@ -212,6 +236,25 @@ def test_a_bool_must_be_a_bool(option, value):
 
 def test_valid_options_are_taken_as_they_are():
     assert options(max_poll_rate=5, read_timeout=None).read_timeout is None
+    assert options(max_poll_rate=0.5, read_timeout=0.25).read_timeout == 0.25
+
+
+def test_time_limits_are_seconds_by_their_names():
+    limits = {'patience': 2, 'watching': 0.5}
+    assert options(time_limits=limits).time_limits == limits
+    assert options(time_limits=None).time_limits is None
+
+
+@pytest.mark.parametrize(
+    'limits', [{'patience': 0}, {'patience': '5'}, {'patience': 1, 'colour': 2.0}, [5.0], 3.0, 'x']
+)
+def test_time_limits_that_are_none_are_refused(limits):
+    text = (
+        r'^Option "time_limits" of "buffer1" is .*, but must be seconds above 0 for some of '
+        r'patience, longest_rest, \w+'
+    )
+    with pytest.raises(ValueError, match=text):
+        options(time_limits=limits)
 
 
 def test_a_mistyped_option_is_refused_with_a_suggestion():
@@ -219,7 +262,7 @@ def test_a_mistyped_option_is_refused_with_a_suggestion():
         BufferOptions.from_config('buffer1', {'alow_overwrite': True})
     with pytest.raises(ValueError, match='it knows allow_overwrite, max_poll_rate, follow_runn'):
         BufferOptions.from_config('buffer1', {'colour': 'red'})
-    assert BufferOptions.from_config('buffer1', {'max_poll_rate': 5}).max_poll_rate == 5
+    assert BufferOptions.from_config('buffer1', {'max_poll_rate': 5}) == options(max_poll_rate=5)
 
 
 def test_what_one_buffer_has_needs_neither_qt_nor_qudi():

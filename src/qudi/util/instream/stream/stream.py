@@ -158,7 +158,6 @@ class BufferedStream:
         ring.drop(dropped)
         self.tally.overflow(dropped)
         readers.overwritten += 1
-        self._last_read = None  # older than what was dropped
         return slice(max(0, count - ring.capacity), count)
 
     @property
