@@ -180,6 +180,33 @@ on_posix = pytest.mark.skipif(
 
 
 @on_posix
+def test_ctrl_c_while_the_command_itself_loads_ends_it_without_a_word():
+    script = (
+        'import sys, time\n'
+        'class SlowDisk:\n'
+        '    def find_spec(self, name, path=None, target=None):\n'
+        '        if name == "qudi.util.instream.demo.command":\n'
+        '            print("it loads", flush=True)\n'
+        '            time.sleep(60)\n'
+        'sys.meta_path.insert(0, SlowDisk())\n'
+        'from qudi.util.instream.demo.__main__ import command\n'
+        'command()\n'
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', script],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        read_until(process, 'it loads')
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT  # which a shell calls 130
+    assert rest + errors == ''
+
+
+@on_posix
 @pytest.mark.parametrize('times', [1, 2, 9])
 def test_ctrl_c_while_modules_load_ends_it_at_once(demo, slow_qt, tmp_path, times):
     process = demo('--headless', PYTHONPATH=slow_qt)

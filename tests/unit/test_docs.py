@@ -81,6 +81,28 @@ def test_every_link_leads_somewhere(document):
     assert not dead, f'{document} has links that lead nowhere: {dead}'
 
 
+def test_the_links_of_the_readme_work_on_a_package_index():
+    """The build gives them the address of the repository, by the rules in pyproject.toml."""
+    tomllib = pytest.importorskip('tomllib', reason='since Python 3.11')
+    project = tomllib.loads(text_of('pyproject.toml'))
+    rules = project['tool']['hatch']['metadata']['hooks']['fancy-pypi-readme']['substitutions']
+    text = text_of('README.md')
+    for rule in rules:
+        text = re.sub(rule['pattern'], rule['replacement'], text)
+    links = re.findall(r'\]\(([^)\s]+)\)', text)
+    relative = [link for link in links if not link.startswith('https://')]
+    assert not relative, f'these lead nowhere on a package index: {relative}'
+    home = project['project']['urls']['Homepage']
+    places = (
+        f'{home}/blob/main/',
+        f'{home.replace("github.com", "raw.githubusercontent.com")}/main/',
+    )
+    for link in links:
+        if 'qudi-instream-buffer' in link:
+            assert link.startswith(places), f'{link} is not in {home}'
+            assert (ROOT / link.split('/main/')[1].split('#')[0]).exists(), link
+
+
 def test_every_document_is_linked_from_the_readme():
     for name in NAMES[1:]:
         assert f']({name})' in text_of('README.md'), f'README.md does not mention {name}'

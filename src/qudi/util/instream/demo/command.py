@@ -175,7 +175,3 @@ def command() -> None:
     code = main()
     # What is left in sys.stdout after `| head` has gone would give a complaint
     os._exit(code)
-
-
-if __name__ == '__main__':
-    command()
