@@ -148,7 +148,8 @@ def test_a_stop_asks_the_clock_for_the_samples_that_a_read_misses(background):
     stream.begin_stop()
     assert asked == [8], 'six samples for the read after two that belong to others'
     stream.end(StreamEnd.STOPPED, 'it was stopped')
-    stream.end_stop()
+    with stream.lock:
+        stream.readers.end_stop()
     assert isinstance(waiting.exception(5), RuntimeError)
 
 
