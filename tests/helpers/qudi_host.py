@@ -48,14 +48,14 @@ class QudiHost(QtCore.QObject):
             for name, module in configuration.get(base, {}).items():
                 self.module_manager.add_module(name, base, module)
 
-    def add_buffer(self, name, **options):
-        """Add a buffer on the hardware module `streamer` and activate it."""
+    def add_buffer(self, name, streamer='streamer', **options):
+        """Add a buffer on a hardware module and activate it."""
         self.add(
             'hardware',
             name,
             'instream_buffer.buffer.DataInStreamBuffer',
             {'time_limits': self.time_limits, **options},
-            {'streamer': 'streamer'},
+            {'streamer': streamer},
         )
         return self.activate(name)
 

@@ -29,6 +29,7 @@ __all__ = [
     'remote_entry',
     'start_together',
     'stop_all',
+    'stream_entry',
 ]
 
 PROGRAM = Path(__file__).parents[1] / 'tools' / 'qudi_process.py'
@@ -58,6 +59,14 @@ def logic_entry(streamer, **options):
 
 def remote_entry(port, name, **certificates):
     return {'native_module_name': name, 'address': '127.0.0.1', 'port': port, **certificates}
+
+
+def stream_entry(port, name, **options):
+    """A module that reads a buffer of another qudi over connections of its own."""
+    return {
+        'module.Class': 'instream_buffer.remote.RemoteInStream',
+        'options': {'host': '127.0.0.1', 'port': port, 'buffer': name, **options},
+    }
 
 
 class Console:
@@ -263,9 +272,15 @@ class Server(QudiProcess):
     """A qudi with a simulated device, two buffers for clients, one with a logic, one without."""
 
     def __init__(
-        self, directory, streamer=None, certificates=None, address='127.0.0.1', **settings
+        self,
+        directory,
+        streamer=None,
+        certificates=None,
+        address='127.0.0.1',
+        port=None,
+        **settings,
     ):
-        self.port, self.address = free_port(), address
+        self.port, self.address = port or free_port(), address
         super().__init__(
             directory,
             {
@@ -303,6 +318,21 @@ class Server(QudiProcess):
             },
             {'logic': logic_entry('near1')},
             ['logic', 'near2'],
+        )
+
+    def stream_client(self, directory, shared, prefix=(), port=None, **options):
+        """Begin a qudi with two logics on a buffer of this one: on a RemoteInStream, and through a
+        buffer on that."""
+        port = port or self.port
+        return QudiProcess(
+            directory,
+            {
+                'far': stream_entry(port, shared, host=self.address, **options),
+                'near': buffer_entry('far', allow_remote=False),
+            },
+            {'logic1': logic_entry('far'), 'logic2': logic_entry('near')},
+            ['logic1', 'logic2'],
+            prefix=prefix,
         )
 
     def expect_idle(self, *buffers):

@@ -6,8 +6,10 @@ import pytest
 import rpyc
 from qudi.core.application import Qudi
 from qudi.core.config.schema import config_schema
+from qudi.core.modulemanager import ManagedModule, ModuleManager
 
 from qudi.util.instream import host
+from qudi.util.instream.remote.wire import PlainChannel, WholeStream
 from rpyc_server import RpycServer
 
 CALLERS = []
@@ -54,6 +56,56 @@ def test_the_connection_of_an_object_in_another_process_is_found(connection):
     assert host.is_remote(remote)
     assert not host.is_remote([1, 2])
     assert host.connection_of(remote) is connection
+
+
+def test_the_channel_of_a_connection_is_found_and_replaced(connection):
+    sock = host.socket_of(connection)
+    host.set_channel(connection, PlainChannel(WholeStream(sock)))
+    assert isinstance(host.channel_of(connection), PlainChannel)
+    assert len(connection.root.list()) == 2
+
+
+class Manager(dict):
+    """The part of qudi's module manager for one remote module."""
+
+    def __init__(self):
+        self.sigModuleStateChanged = SimpleNamespace(connect=self._connect, disconnect=self._leave)
+        self.slots = []
+        self['far'] = SimpleNamespace(
+            is_remote=True, connection_cfg={}, _instance='lost', _load=self._load
+        )
+        self['near'] = SimpleNamespace(is_remote=False, connection_cfg={'streamer': 'far'})
+
+    def _connect(self, slot):
+        self.slots.append(slot)
+
+    def _leave(self, slot):
+        self.slots.remove(slot)
+
+    def _load(self):
+        assert self['far']._instance is None, 'qudi loads only what is not loaded'
+        self['far']._instance = 'new'
+
+
+def test_a_remote_module_is_dropped_when_qudi_finds_it_broken_and_comes_again():
+    """The names are those of the installed qudi."""
+    assert {'_load', 'is_remote', 'connection_cfg', 'state'} <= vars(ManagedModule).keys()
+    assert '_instance' in ManagedModule.state.fget.__code__.co_names
+    assert 'BROKEN' in ManagedModule.state.fget.__code__.co_consts
+    assert hasattr(ModuleManager, 'sigModuleStateChanged')
+    manager = Manager()
+    source = host.RemoteSource(SimpleNamespace(module_manager=manager), 'near')
+    for slot in manager.slots:
+        slot('hardware', 'other', 'BROKEN')
+        slot('hardware', 'far', 'idle')
+        assert manager['far']._instance == 'lost'
+        slot('hardware', 'far', 'BROKEN')
+        assert manager['far']._instance is None
+    assert source.renew() == 'new'
+    source.close()
+    assert not manager.slots
+    source.drop()
+    assert manager['far']._instance == 'new', 'it is left alone from then on'
 
 
 def test_a_quitting_qudi_drops_its_watchdog_and_says_that_it_shuts_down():

@@ -478,3 +478,15 @@ def test_a_program_that_ends_without_deactivating_ends_cleanly(tmp_path, streami
     )
     assert 'QThread' not in result.stderr, result.stderr
     assert result.returncode == 0, result.stderr
+
+
+def test_a_start_of_a_running_buffer_tells_what_is_dropped(bench, caplog):
+    buffer = bench.buffer('buffer1')
+    configure(buffer)
+    buffer.start_stream()
+    bench.produce(30)
+    buffer.start_stream()
+    bench.let_reports_finish(buffer)
+    (record,) = (r for r in caplog.records if 'is started again' in r.getMessage())
+    assert record.levelno == logging.WARNING
+    assert '30 unread samples per channel are dropped' in record.getMessage()

@@ -77,9 +77,25 @@ def test_a_lost_connection_is_a_fault_that_names_the_remote_module(server, clien
     count = client.ask("module('near2').available_samples")
     assert client.ask(f"read('near2', {count}, ['a', 'b'])")['faults'] == []
     for call in ('module("near2").start_stream()', 'module("near2").sample_rate'):
-        with pytest.raises(RemoteError, match=f'ConnectionError: {lost}.*restart'):
+        with pytest.raises(RemoteError, match=f'ConnectionError: {lost}.*start again'):
             client.ask(call)
     with pytest.raises(RemoteError, match=f'ConnectionError: {lost}'):
         client.ask("module('near2').stop_stream()")
     client.ask("qudi.module_manager.deactivate_module('near2')")
     assert client.ask("state('near2')") == 'deactivated'
+
+
+def test_a_buffer_connects_again_when_its_server_was_restarted(begin):
+    server = begin(Server)
+    client = begin(server.client_with_buffers, 'buffer1')
+    start_together(1000.0, (client, 'logic'))
+    server.kill()
+    client.wait_until("state('logic') == 'idle'", 'the logic to have ended')
+    client.wait_until("state('far') == 'not loaded'", 'the broken module to be dropped')
+    again = begin(Server, port=server.port)
+    again.expect_idle('buffer1')
+    start_together(1000.0, (client, 'logic'))
+    expect_frames(5, (client, 'logic'))
+    again.kill()
+    client.wait_until("state('logic') == 'idle'", 'the logic to have ended')
+    assert client.quit(30) == 0, 'qudi hangs with a remote module whose server is lost'

@@ -13,6 +13,7 @@ import rpyc
 from qudi.util.yaml import yaml_dump
 
 from ports import free_port
+from qudi.util.instream.remote import Address, RemoteDevice
 from remotes import (
     SIMULATOR,
     QudiProcess,
@@ -97,6 +98,51 @@ def test_a_client_without_the_right_certificate_gets_nothing(begin, server, cert
         context.wrap_socket(plain).recv(1)
     expect_frames(5, (server, 'logic3'))
     stop_all((server, 'logic3'))
+
+
+def both_sides(certificates, client='client', server='server'):
+    """What a RemoteInStream needs: its certificate and key, and the certificate of the server."""
+    return {
+        **credentials(certificates, client),
+        'server_certfile': str(certificates / f'{server}.crt'),
+    }
+
+
+def test_a_stream_client_and_its_server_check_each_other(begin, server, certificates):
+    client = begin(server.stream_client, 'buffer1', **both_sides(certificates))
+    start_together(1000.0, (client, 'logic1'))
+    expect_frames(10, (client, 'logic1'))
+    stop_all((client, 'logic1'))
+    assert client.quit() == 0
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'told'),
+    [({'server': 'stranger'}, 'CERTIFICATE_VERIFY_FAILED'), ({'client': 'stranger'}, None)],
+)
+def test_a_false_server_and_a_false_client_get_nothing(server, certificates, wrong, told):
+    address = Address('127.0.0.1', server.port, 'buffer1', **both_sides(certificates, **wrong))
+    with pytest.raises(ConnectionError, match=told):
+        RemoteDevice(address).constraints  # noqa: B018
+
+
+def test_a_hundred_visitors_without_a_certificate_keep_nobody_out(begin, server, certificates):
+    visitors = [socket.create_connection(('127.0.0.1', server.port)) for _ in range(100)]
+    try:
+        end = time.perf_counter() + 20
+        while True:
+            device = RemoteDevice(
+                Address('127.0.0.1', server.port, 'buffer1', **both_sides(certificates))
+            )
+            try:
+                assert list(device.constraints.channel_units) == ['a', 'b']
+                device.close()
+                return
+            except ConnectionError:
+                assert time.perf_counter() < end, 'the visitors keep a client out'
+    finally:
+        for visitor in visitors:
+            visitor.close()
 
 
 def test_the_command_of_the_guide_starts_such_a_server(certificates, tmp_path):

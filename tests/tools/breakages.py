@@ -107,9 +107,9 @@ BREAKAGES = [
     Breakage(
         'the registry lets two in at once',
         '_join',
-        'entry = _entries[uuid] = _Entry(StreamDistributor(streamer, limits), users=1)',
+        'entry = _entries[uuid] = _Entry(make(), users=1)',
         '_lock.release()\n'
-        '(made := StreamDistributor(streamer, limits)).open()\n'
+        '(made := make()).open()\n'
         '_lock.acquire()\n'
         'entry = _entries[uuid] = _Entry(made, users=1)',
         'module/test_lifecycle.py::test_buffers_that_are_activated_at_once_share_one_distributor',

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import lean_imports  # noqa: F401
@@ -23,6 +24,7 @@ import lean_imports  # noqa: F401
 import numpy as np
 from qudi.core.application import Qudi
 from qudi.interface.data_instream_interface import StreamingMode
+from qudi.util.network import netobtain
 from rpyc.core import consts
 
 from qudi.hardware.instream_buffer.simulator import foretold_samples
@@ -152,6 +154,15 @@ def read(buffer, count, channels):
     return one.summary
 
 
+def arrivals(buffer, count, blocks, channels):
+    """Read blocks; return the index of the last sample of each, and when it was there (s)."""
+    found = []
+    for _ in range(blocks):
+        data, _ = module(buffer).read_data(count)
+        found.append((int(data[-len(channels)]) // 16, time.perf_counter()))
+    return found
+
+
 def configure(buffer, channels, size, rate):
     records.pop(buffer, None)
     module(buffer).configure(channels, StreamingMode.CONTINUOUS, size, rate)
@@ -198,33 +209,82 @@ def count_requests(name, seconds, frames=lambda: 0):
         return {'frames': frames() - before, **kinds}
 
 
-class Asker(QtCore.QObject):
-    """Asks in the main thread, as qudi does for the state of its remote modules."""
+class Heart(QtCore.QObject):
+    """Beats in the main thread, and knows for how long it has stood still."""
 
-    def __init__(self, name):
+    def __init__(self):
         super().__init__()
-        self._module = module(name)
-        self.waits = []
         self.moveToThread(application.thread())
+        self._timer = None
+        self._look = None
+
+    def begin(self, look=None):
+        """Begin to measure; `look` is called at each beat."""
+        self._look = look
+        in_main_thread(self, '_begin')
 
     @QtCore.Slot()
-    def ask(self):
-        began = time.perf_counter()
-        self._module.module_state()
-        self.waits.append(time.perf_counter() - began)
+    def _begin(self):
+        if self._timer is None:
+            self._timer = QtCore.QTimer(self)
+            self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
+            self._timer.timeout.connect(self._beat)
+        self._longest, self._last = 0.0, time.perf_counter()
+        self._timer.start(5)
+
+    @QtCore.Slot()
+    def _beat(self):
+        if self._look is not None:
+            self._look()
+        now = time.perf_counter()
+        self._longest = max(self._longest, now - self._last - 0.005)
+        self._last = now
+
+    def end(self):
+        """Return for how long the main thread has stood still at most (s)."""
+        count = self._last
+        while self._last == count:  # it may do so just now
+            time.sleep(0.005)
+        return self._longest
 
 
-def main_thread_waits(name, seconds):
-    """For how long the main thread waits for an answer of a remote module, worst and mean (s)."""
-    asker = Asker(name)
+def look_every(seconds, look):
+    """Return a function for a heart that looks only so often."""
+    last = [0.0]
+
+    def look_if_due():
+        if time.perf_counter() > last[0] + seconds:
+            last[0] = time.perf_counter()
+            look()
+
+    return look_if_due
+
+
+heart = Heart()
+
+
+def consume(buffer, rate, block, seconds):
+    """Read a stream in blocks for so long; return what came, and how far it lags behind (s)."""
+    one = module(buffer)
+    channels = list(one.constraints.channel_units)
+    one.configure(channels, StreamingMode.CONTINUOUS, max(1000, int(rate)), rate)
+    blocks, count, error = [], 0, ''
+    one.start_stream()
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        count = len(asker.waits)
-        in_main_thread(asker, 'ask')
-        while len(asker.waits) == count:
-            time.sleep(0.001)
-        time.sleep(0.05)
-    return max(asker.waits), sum(asker.waits) / len(asker.waits)
+    try:
+        while time.perf_counter() < end:
+            if rate < 1 and not one.available_samples:
+                time.sleep(0.1)
+                continue
+            data = netobtain(one.read_data(block)[0])
+            count += block
+            blocks.append((time.perf_counter(), float(data[-1])))
+        lag = one.available_samples / rate
+    except Exception as raised:
+        lag, error = 0.0, f'{type(raised).__name__}: {raised}'
+    with suppress(Exception):
+        one.stop_stream()
+    return {'count': count, 'lag': lag, 'blocks': blocks[len(blocks) // 3 :], 'error': error}
 
 
 def log(words='', level=''):

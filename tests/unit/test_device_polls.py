@@ -23,10 +23,14 @@ class LateSamples:
     asked_at = asked_from = 0.0
     asked_too_early = True
     is_rate_proven = True
+    lost_before = 0
 
     def __init__(self):
         self.taken = 0
         self.count = 0  # that the next poll finds
+
+    def forget_demand(self):
+        pass
 
     def read(self, limit, lend):
         self.taken += self.count
@@ -50,7 +54,10 @@ def polls(samples, stream):
     member = Member(BufferOptions('buffer1'), reports=None, is_quitting=lambda: False)
     member.stream = stream
     hardware = SimpleNamespace(
-        samples=samples, half_of_buffer=math.inf, time_of_next=lambda count: count
+        samples=samples,
+        half_of_buffer=math.inf,
+        time_of_next=lambda count: count,
+        time_of_filling=lambda count: count,
     )
     streams = SimpleNamespace(
         hardware=hardware, active=(member,), retire=lambda changes, is_poll: None

@@ -26,7 +26,6 @@ from qudi.interface.data_instream_interface import (
     DataInStreamInterface,
     StreamingMode,
 )
-from qudi.util.network import netobtain
 
 # isort: split
 # Last, since qtpy takes the Qt binding that is loaded already: the one of qudi
@@ -34,8 +33,9 @@ from qtpy import QtCore
 
 from qudi.util.instream import host
 from qudi.util.instream.device import BufferReports, Member, StreamDistributor, registry
-from qudi.util.instream.remote import calling_client
+from qudi.util.instream.remote import StreamService, calling_client
 from qudi.util.instream.stream import (
+    BufferedStream,
     BufferOptions,
     StreamReader,
     StreamSettings,
@@ -94,7 +94,7 @@ class DataInStreamBuffer(DataInStreamInterface):
         **kwargs: Any,
     ) -> None:
         # First, so that a refused module leaves no Qt object behind for the garbage collector
-        options = BufferOptions.from_config(name, config or {})
+        options = BufferOptions.from_config(name, self._own_options(config or {}))
         _check_connections(qudi_main_weakref(), name)
         super().__init__(qudi_main_weakref, name, config, **kwargs)
         self._options = options
@@ -104,13 +104,18 @@ class DataInStreamBuffer(DataInStreamInterface):
         # other lock held; recursive, since a slot may start or stop the stream again.
         self._state_lock = threading.RLock()
         self._is_leaving = False  # while qudi deactivates this module; set under the same lock
+        self.for_clients = StreamService(self)  # what a RemoteInStream in another qudi asks
         self._deactivate_in_qudi = host.replace_deactivate(self, self._deactivate_alone)
+
+    _own_options = staticmethod(dict)  # of a configuration that may have others beside
 
     def on_activate(self) -> None:
         """Join the other buffers of the same hardware."""
-        self._joined = registry.acquire(self._streamer(), self._options.limits)
+        self._source = host.RemoteSource(self._qudi_main, self.module_name)
+        limits = self._options.limits
+        self._joined = registry.acquire(self._streamer(), limits, self._source)
         tell = self._follow_stream, self.sigStreamEnded.emit, self.sigSamplesLost.emit
-        self._reports = BufferReports(self.module_name, *tell, self._options.limits)
+        self._reports = BufferReports(self.module_name, *tell, limits)
         is_quitting = partial(host.is_quitting, weakref.proxy(self))
         self._joined.attach(Member(self._options, self._reports, is_quitting))
 
@@ -120,12 +125,7 @@ class DataInStreamBuffer(DataInStreamInterface):
         A client whose remote module this is may activate it, but knows no connections.
         """
         if not connections:
-            modules = self._qudi_main.module_manager
-            configured = host.connections_of(self._qudi_main, self.module_name)
-            connections = {connector: modules[target] for connector, target in configured.items()}
-            for target in connections.values():
-                target.activate()
-            connections = {name: target.instance for name, target in connections.items()}
+            connections = host.activated_connections_of(self._qudi_main, self.module_name)
         super().connect_modules(connections)
 
     def _deactivate_alone(self) -> None:
@@ -143,6 +143,7 @@ class DataInStreamBuffer(DataInStreamInterface):
     def on_deactivate(self) -> None:
         """Stop this buffer's stream and leave the other buffers."""
         distributor, self._joined = self._distributor, None
+        self._source.close()
         reports, self._reports = self._reports, None
         try:
             distributor.detach(self.module_name)
@@ -165,8 +166,13 @@ class DataInStreamBuffer(DataInStreamInterface):
         return self._distributor.settings(self.module_name)
 
     @property
+    def stream(self) -> BufferedStream | None:
+        """The latest stream of this buffer, None before its first start."""
+        return self._distributor.stream(self.module_name)
+
+    @property
     def _reader(self) -> StreamReader:
-        stream = self._distributor.stream(self.module_name)
+        stream = self.stream
         if stream is None:
             raise RuntimeError(
                 f'"{self.module_name}" is not streaming, call start_stream before reading'
@@ -175,7 +181,7 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     def _follow_stream(self) -> None:
         """Lock the module's state while the stream is active. Called from any thread."""
-        # The thread that has the lock looks again when done, so others need not wait for its slots
+        # Whoever has the lock looks again when done, so others need not wait for its slots
         while self._state_change_due() and self._state_lock.acquire(timeout=1.0):
             try:
                 change = self._state_change_due()
@@ -209,15 +215,12 @@ class DataInStreamBuffer(DataInStreamInterface):
         RuntimeError, OverflowError
             As a read would, once a stream that has ended without a stop has nothing left.
         """
-        stream = self._distributor.stream(self.module_name)
+        stream = self.stream
         return 0 if stream is None else StreamReader(stream).available_samples
 
     @property
     def sample_rate(self) -> float:
-        """Sample rate in Hz: live while the hardware holds this buffer's rate, else as requested.
-
-        With TIMESTAMP and RANDOM timing it is always the live value.
-        """
+        """Sample rate in Hz: live while the hardware holds this buffer's rate or timing varies."""
         return self._distributor.sample_rate(self.module_name)
 
     @property
@@ -274,7 +277,7 @@ class DataInStreamBuffer(DataInStreamInterface):
         """
         values = (active_channels, streaming_mode, channel_buffer_size, sample_rate)
         with naming(f'"{self.module_name}" cannot be configured'):
-            settings = self._settings.updated(StreamingMode, *map(netobtain, values))
+            settings = self._settings.updated(StreamingMode, *values)
         self._distributor.configure(self.module_name, settings)
 
     def start_stream(self) -> None:
@@ -302,7 +305,7 @@ class DataInStreamBuffer(DataInStreamInterface):
             What the hardware raises when it is stopped.
         """
         try:
-            self._distributor.stop(self.module_name)
+            self._distributor.stop(self.module_name, calling_client())
         finally:
             self._follow_stream()
 
@@ -312,19 +315,13 @@ class DataInStreamBuffer(DataInStreamInterface):
         samples_per_channel: int,
         timestamp_buffer: np.ndarray | None = None,
     ) -> None:
-        """Wait for samples and read them into an array.
-
-        Parameters and errors as in `StreamReader.read_into`.
-        """
+        """Wait for samples and read them into an array, see `StreamReader.read_into`."""
         self._reader.read_into(data_buffer, samples_per_channel, timestamp_buffer)
 
     def read_available_data_into_buffer(
         self, data_buffer: np.ndarray, timestamp_buffer: np.ndarray | None = None
     ) -> int:
-        """Read what is there and fits into an array, return the number of samples per channel.
-
-        Parameters and errors as in `StreamReader.read_available_into`.
-        """
+        """Read what is there and fits into an array, see `StreamReader.read_available_into`."""
         return self._reader.read_available_into(data_buffer, timestamp_buffer)
 
     def read_data(

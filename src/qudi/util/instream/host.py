@@ -14,13 +14,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from rpyc.core.channel import Channel
 from rpyc.core.netref import BaseNetref
 from rpyc.core.protocol import Connection
 
 import qudi
 
 __all__ = [
+    'RemoteSource',
+    'activated_connections_of',
     'calling_connection',
+    'channel_of',
     'configuration_schema',
     'connection_of',
     'connections_of',
@@ -28,11 +32,17 @@ __all__ = [
     'is_quitting',
     'is_remote',
     'replace_deactivate',
+    'set_channel',
     'socket_of',
 ]
 
-# What stands between a call of a remote client and the module: rpyc, qudi's proxy, our guard
-_BETWEEN = ('rpyc.', 'qudi.core.services', 'qudi.util.instream.device.guard')
+# What stands between a call of a remote client and the module: rpyc, qudi's proxy, and our own
+_BETWEEN = (
+    'rpyc.',
+    'qudi.core.services',
+    'qudi.util.instream.device.guard',
+    'qudi.util.instream.remote.service',
+)
 
 
 # -------------------------------------------------------------------- qudi
@@ -80,6 +90,61 @@ def configuration_schema() -> dict[str, Any]:
     raise FileNotFoundError('qudi-core has no schema of its configuration, install it again')
 
 
+def activated_connections_of(main: Any, name: str) -> dict[str, Any]:
+    """Activate what a module of this qudi is connected to; return the modules, by connector."""
+    modules = getattr(main, 'module_manager', {})
+    targets = {key: modules[target] for key, target in connections_of(main, name).items()}
+    for target in targets.values():
+        target.activate()
+    return {key: target.instance for key, target in targets.items()}
+
+
+class RemoteSource:
+    """The remote module that a module of this qudi is connected to, if it is connected to one.
+
+    qudi keeps a remote module whose server is lost, and can neither reload it nor quit then. Here
+    it is dropped as soon as qudi notices.
+
+    Parameters
+    ----------
+    main : Qudi
+        This qudi.
+    name : str
+        Name of the module that is connected to it.
+    """
+
+    def __init__(self, main: Any, name: str) -> None:
+        manager: Any = getattr(main, 'module_manager', {})
+        self._manager = manager
+        targets = list(connections_of(main, name).values())
+        remote = [target for target in targets if self._manager[target].is_remote]
+        self._name = remote[0] if remote else None
+        if self._name is not None:
+            self._manager.sigModuleStateChanged.connect(self._drop_if_lost)
+
+    def _drop_if_lost(self, base: str, name: str, state: str) -> None:
+        if name == self._name and state == 'BROKEN':
+            self.drop()
+
+    def drop(self) -> None:
+        """Drop the module, whose server is lost."""
+        if self._name is not None:
+            self._manager[self._name]._instance = None
+
+    def renew(self) -> Any:
+        """Load the module again, over a new connection, and return it."""
+        self.drop()
+        managed = self._manager[self._name]
+        managed._load()
+        return managed._instance
+
+    def close(self) -> None:
+        """Leave the module alone."""
+        if self._name is not None:
+            self._manager.sigModuleStateChanged.disconnect(self._drop_if_lost)
+            self._name = None
+
+
 # -------------------------------------------------------------------- rpyc
 
 
@@ -97,6 +162,16 @@ def socket_of(connection: Connection) -> socket.socket | None:
     """Return the socket of a connection; None for pipes, and once it is closed."""
     sock = getattr(connection._channel.stream, 'sock', None)
     return sock if isinstance(sock, socket.socket) else None
+
+
+def channel_of(connection: Connection) -> Channel:
+    """Return the channel over which a connection sends and receives."""
+    return connection._channel
+
+
+def set_channel(connection: Connection, channel: Channel) -> None:
+    """Have a connection send and receive with another channel; in the thread that serves it."""
+    connection._channel = channel
 
 
 def is_closed(connection: Connection) -> bool:

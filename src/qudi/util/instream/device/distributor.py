@@ -16,6 +16,7 @@ from qudi.util.instream.device.members import Member
 from qudi.util.instream.device.polls import DevicePolls
 from qudi.util.instream.device.streams import DeviceStreams
 from qudi.util.instream.device.thread import DeviceThread
+from qudi.util.instream.host import RemoteSource
 from qudi.util.instream.remote import RemoteClient
 from qudi.util.instream.stream import (
     BufferedStream,
@@ -45,10 +46,14 @@ class StreamDistributor:
         The hardware module.
     limits : TimeLimits
         For how long threads wait.
+    source : RemoteSource, optional
+        Where it comes from, if it is in another process.
     """
 
-    def __init__(self, streamer: Any, limits: TimeLimits) -> None:
-        self._streamer = streamer
+    def __init__(
+        self, streamer: Any, limits: TimeLimits, source: RemoteSource | None = None
+    ) -> None:
+        self._streamer, self._source = streamer, source
         self._members: dict[str, Member] = {}
         self._opened: tuple[DeviceStreams, DevicePolls] | None = None
         self._left = threading.Event()
@@ -63,7 +68,8 @@ class StreamDistributor:
 
     def _open(self, changes: Changes) -> None:
         if self._opened is None:
-            hardware = StreamHardware(self._streamer)
+            hardware = StreamHardware(self._streamer, self._source)
+            hardware.poll_on_arrival(self._thread.request_poll)
             streams = DeviceStreams(
                 hardware, self._members, self._thread, self._limits.longest_rest
             )
@@ -281,7 +287,7 @@ class StreamDistributor:
         finally:
             member.starts -= 1
 
-    def stop(self, name: str) -> None:
+    def stop(self, name: str, client: RemoteClient | None = None) -> None:
         """End the stream of a member; the last one to end stops the hardware.
 
         A read that waits, and whose samples are due within a second, gets them before.
@@ -289,12 +295,15 @@ class StreamDistributor:
         Raises
         ------
         RuntimeError
-            If the hardware hangs; it is stopped as soon as its call returns.
+            If a client in another process wants to stop the stream of another program, or the
+            hardware hangs; it is stopped as soon as its call returns.
         Exception
             What the hardware raises in `stop_stream`.
         """
         member = self._member(name)
         stream = member.stream
+        if client is not None:
+            member.check_owner(client, 'stopped')
         if stream is None:
             self._stop(member)
             return

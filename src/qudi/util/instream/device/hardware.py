@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from qudi.interface.data_instream_interface import DataInStreamConstraints, StreamingMode
 
+from qudi.util.instream.device.arrivals import ArrivedSamples
 from qudi.util.instream.device.guard import StartGuard
 from qudi.util.instream.device.samples import DeviceSamples
 from qudi.util.instream.device.state import DeviceState
-from qudi.util.instream.host import is_remote
-from qudi.util.instream.remote import RemoteStreamer
+from qudi.util.instream.host import RemoteSource, is_remote
+from qudi.util.instream.remote import RemoteDevice, RemoteStreamer
 from qudi.util.instream.stream import StreamSettings, same_rate
 
 __all__ = ['StreamHardware']
@@ -30,15 +31,22 @@ class StreamHardware:
     ----------
     streamer : DataInStreamInterface
         The hardware module.
+    source : RemoteSource, optional
+        Where it comes from, if it is in another process.
     """
 
-    def __init__(self, streamer: Any) -> None:
+    def __init__(self, streamer: Any, source: RemoteSource | None = None) -> None:
         constraints = streamer.constraints
         self._is_remote = is_remote(constraints)
-        self._streamer = RemoteStreamer(streamer, constraints) if self._is_remote else streamer
+        # A buffer in another qudi, whose samples come by themselves
+        self._device = streamer if isinstance(streamer, RemoteDevice) else None
+        self._streamer = streamer
+        if self._is_remote:
+            self._streamer = RemoteStreamer(streamer, constraints, source)
         self.name = str(self._streamer.module_name)
         # Nothing can be put in front of a method in another process
-        self._guard = None if self._is_remote else StartGuard(streamer, self.name)
+        is_here = not self._is_remote and self._device is None
+        self._guard = StartGuard(streamer, self.name) if is_here else None
         self.constraints: DataInStreamConstraints = self._streamer.constraints
         # By name, since some devices bring enums of their own
         timing = self.constraints.sample_timing.name
@@ -52,7 +60,7 @@ class StreamHardware:
         self.reported = self._report()
         self._reported_after: StreamSettings | None = None
         self.state = DeviceState(self._streamer, self.name)
-        self.samples: DeviceSamples | None = None  # since its latest start
+        self.samples: DeviceSamples | ArrivedSamples | None = None  # since its latest start
 
     # ---------------------------------------------------------------- settings
 
@@ -161,6 +169,9 @@ class StreamHardware:
         with self.state.starting():
             (self._guard or self._streamer).start_stream()
         self.update_rate()
+        if self._device is not None:
+            self.samples = ArrivedSamples(self._device)
+            return
         is_regular = not self.rate_is_hint and 0 < self.sample_rate < math.inf
         applied = self.applied
         self.samples = DeviceSamples(
@@ -211,10 +222,21 @@ class StreamHardware:
         """Give it back as it was."""
         if self._guard is not None:
             self._guard.remove()
+        if self._device is not None:
+            self._device.close()
+
+    def poll_on_arrival(self, request_poll: Callable[[float], None]) -> None:
+        """Have a poll requested whenever samples come by themselves."""
+        if self._device is not None:
+            self._device.arrived = lambda: request_poll(-math.inf)
 
     def time_of_next(self, count: float) -> float:
         """Return when it will have the next `count` samples; see DeviceSamples. Any thread."""
         return -math.inf if self.samples is None else self.samples.time_of_next(count)
+
+    def time_of_filling(self, count: float) -> float:
+        """Return when it will have `count` samples for which nobody waits. Any thread."""
+        return -math.inf if self.samples is None else self.samples.time_of_filling(count)
 
     @property
     def half_of_buffer(self) -> float:

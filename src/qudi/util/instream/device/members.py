@@ -23,6 +23,8 @@ from qudi.util.instream.stream import (
 
 __all__ = ['Member']
 
+_HERE = 'a program of this qudi'
+
 
 @dataclass(eq=False)
 class Member:
@@ -69,6 +71,18 @@ class Member:
     def poll_interval(self) -> float:
         """Seconds between two polls at most."""
         return interval_of(self.options.max_poll_rate)
+
+    def check_owner(self, client: RemoteClient | None, change: str) -> None:
+        """Raise RuntimeError if its stream is that of another program, which needs it."""
+        stream, owner = self.stream, self.client
+        if stream is None or stream.has_ended or stream.is_abandoned or owner is client:
+            return
+        if owner is not None and (owner.has_gone or (client and owner.is_same_as(client))):
+            return
+        raise RuntimeError(
+            f'"{self.name}" cannot be {change} for {client or _HERE}, since it streams for '
+            f'{owner or _HERE}. Give each program a buffer of its own'
+        )
 
     def requested_rate(self, rate: float) -> float:
         """Turn a live rate that was told and comes back into the rate that was requested.

@@ -13,7 +13,8 @@ import numpy as np
 from qudi.util.instream.device.changes import Changes, carry_out
 from qudi.util.instream.device.members import Member
 from qudi.util.instream.device.streams import DeviceStreams
-from qudi.util.instream.stream import BufferedStream, StreamEnd
+from qudi.util.instream.remote import RemoteStreamError
+from qudi.util.instream.stream import BufferedStream, StreamEnd, skip
 
 __all__ = ['DevicePolls']
 
@@ -52,13 +53,16 @@ class DevicePolls:
         """Return when reads can be served, and when a poll should come at the latest."""
         hardware, samples = self._hardware, self._hardware.samples
         wanted, needed, latest = [], [], [hardware.half_of_buffer]
+        if samples is not None:
+            samples.forget_demand()
         for member in self._streams.active:
             if member.stream is None:
                 continue
             missing, at_the_latest = member.stream.demand
             latest.append(at_the_latest)
-            if missing == 0:  # a program looks: at all polls that there may be
-                wanted.append(member.stream.started_at + member.poll_interval)
+            if missing == 0 and samples is not None:  # a program looks: at all polls there may be
+                allowed_at = member.stream.started_at + member.poll_interval
+                wanted.append(samples.time_of_look(allowed_at))
             else:
                 wanted.append(hardware.time_of_next(missing))
                 needed.append(missing)
@@ -66,7 +70,7 @@ class DevicePolls:
                 wanted.append(samples.asked_at + member.poll_interval)
         if samples is not None:
             self._enough = samples.taken + min(needed, default=math.inf)
-        return wanted, hardware.time_of_next(min(latest))
+        return wanted, hardware.time_of_filling(min(latest))
 
     def poll(self) -> tuple[float, bool]:
         """Hand what the hardware has to all streams.
@@ -89,6 +93,7 @@ class DevicePolls:
             for piece in samples.read(limit, partial(_lend, streams)):
                 for stream in streams:
                     try:
+                        skip(stream, samples.lost_before)
                         stream.put(*piece)
                     except Exception as error:  # is no fault of the others
                         message = f'its samples could not be stored, {_text_of(error)}'
@@ -125,10 +130,15 @@ def _lend(streams: list[BufferedStream], count: int) -> tuple[np.ndarray, np.nda
 
 
 def _fail(active: tuple[Member, ...], error: BaseException, device: str, changes: Changes) -> None:
+    cause = StreamEnd.FAULT
     message = f'the hardware failed with {_text_of(error)}'
+    if isinstance(error, RemoteStreamError):
+        message = f'that of {device} has ended: {error}'
+        if error.end != StreamEnd.STOPPED.value:  # which was not done by programs here
+            cause = StreamEnd(error.end)
     for member in active:
         if member.stream is not None:
-            member.stream.end(StreamEnd.FAULT, message, error)
+            member.stream.end(cause, message, error)
     text = f'All streams of "{device}" end, {message}'
     changes.append(partial(active[0].reports.warn, text, error))
 

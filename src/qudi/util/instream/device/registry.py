@@ -7,13 +7,14 @@ same distributor.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from qudi.util.network import netobtain
-
 from qudi.util.instream.device.distributor import StreamDistributor
+from qudi.util.instream.host import RemoteSource, is_remote
 from qudi.util.instream.stream import TimeLimits
 
 __all__ = ['acquire', 'distributors', 'release']
@@ -30,7 +31,9 @@ _lock = threading.Lock()
 _entries: dict[UUID, _Entry] = {}
 
 
-def acquire(streamer: Any, limits: TimeLimits) -> StreamDistributor:
+def acquire(
+    streamer: Any, limits: TimeLimits, source: RemoteSource | None = None
+) -> StreamDistributor:
     """Return the distributor of a hardware module; the first user gets a new one.
 
     Parameters
@@ -39,6 +42,8 @@ def acquire(streamer: Any, limits: TimeLimits) -> StreamDistributor:
         The hardware module, known by its `module_uuid`.
     limits : TimeLimits
         For how long threads wait; those of the first user are kept.
+    source : RemoteSource, optional
+        Where it comes from, if it is in another process.
 
     Raises
     ------
@@ -47,8 +52,13 @@ def acquire(streamer: Any, limits: TimeLimits) -> StreamDistributor:
     Exception
         What the hardware raises when it is asked for its constraints and settings.
     """
-    uuid = netobtain(streamer.module_uuid)
-    entry = _join(uuid, streamer, limits)
+    # A RemoteInStream shares its device, so that one connection serves all
+    device = getattr(streamer, 'remote_device', streamer)
+    if not is_remote(device):
+        streamer = device
+    uuid = UUID(str(streamer.module_uuid))  # it may be in another process
+    make = partial(StreamDistributor, streamer, limits, source)
+    entry = _join(uuid, make)
     while entry.users == 0:
         if not entry.distributor.wait_until_left():
             name = entry.distributor.streamer_name
@@ -57,7 +67,7 @@ def acquire(streamer: Any, limits: TimeLimits) -> StreamDistributor:
                 f'deactivated, has not returned. Check the connection to the device; if this '
                 f'lasts, reload "{name}" or restart qudi'
             )
-        entry = _join(uuid, streamer, limits)
+        entry = _join(uuid, make)
     try:
         entry.distributor.open()
     except BaseException:
@@ -66,12 +76,12 @@ def acquire(streamer: Any, limits: TimeLimits) -> StreamDistributor:
     return entry.distributor
 
 
-def _join(uuid: UUID, streamer: Any, limits: TimeLimits) -> _Entry:
+def _join(uuid: UUID, make: Callable[[], StreamDistributor]) -> _Entry:
     """Return the entry of a hardware module, with one user more; with none, it is being closed."""
     with _lock:
         entry = _entries.get(uuid)
         if entry is None:
-            entry = _entries[uuid] = _Entry(StreamDistributor(streamer, limits), users=1)
+            entry = _entries[uuid] = _Entry(make(), users=1)
         elif entry.users:
             entry.users += 1
         return entry

@@ -12,7 +12,7 @@ import numpy as np
 from qudi.util.instream.device.clock import SampleClock
 from qudi.util.instream.device.state import DeviceState
 
-__all__ = ['DeviceSamples', 'Piece']
+__all__ = ['DeviceSamples', 'DeviceTime', 'Piece']
 
 Piece = tuple[np.ndarray, np.ndarray | None]  # samples of shape (count, channels), timestamps (s)
 
@@ -33,7 +33,40 @@ _PROVING_TIME = 0.25
 _DRIFT = 1e-4
 
 
-class DeviceSamples:
+class DeviceTime:
+    """What was taken from a device since its start, and what time it is by its own clock."""
+
+    def __init__(self) -> None:
+        self.taken = 0  # samples since the start
+        self.lost_before = 0  # samples that are missing before those that come next
+        self._started_at = time.perf_counter()
+        # When the device's own time was 0, by perf_counter, as far as timestamps tell
+        self._zero_at = math.inf
+        self._zero_seen_at = 0.0
+        # When the device had told how many samples it has, and before it was asked (by
+        # perf_counter)
+        self.asked_at = self.asked_from = self._started_at
+
+    @property
+    def own_time(self) -> float:
+        """Seconds that have passed by the device's own time, which its timestamps tell."""
+        now = time.perf_counter()
+        return now - (self._started_at if math.isinf(self._zero_at) else self._zero_at)
+
+    def forget_demand(self) -> None:
+        """Forget for how many samples `time_of_next` was asked; what is still wanted follows."""
+
+    def _note_taken(self, count: int, timestamps: np.ndarray | None) -> None:
+        self.taken += count
+        if timestamps is not None and count:
+            # The later a sample is seen, the later its own time seems to have begun
+            now = time.perf_counter()
+            drifted = self._zero_at + _DRIFT * (now - self._zero_seen_at)
+            self._zero_at = min(drifted, now - float(timestamps[count - 1]))
+            self._zero_seen_at = now
+
+
+class DeviceSamples(DeviceTime):
     """The samples of one run of a device. For the device's thread, but for `time_of_next`.
 
     Parameters
@@ -70,6 +103,7 @@ class DeviceSamples:
         samples_to_acquire: float = math.inf,
         buffer_size: int = 0,
     ) -> None:
+        super().__init__()
         self._streamer = streamer
         self._state = state
         self._is_remote = is_remote
@@ -78,16 +112,8 @@ class DeviceSamples:
         rows = max(1, _STAGING_BYTES // (channel_count * dtype.itemsize))
         self._staging = np.empty((rows, channel_count), dtype=dtype)
         self._timestamps = np.empty(rows) if has_timestamps else None
-        self.taken = 0  # samples since the start
-        self._started_at = time.perf_counter()
         self._clock = None if sample_rate is None else SampleClock(sample_rate, self._started_at)
-        # When the device's own time was 0, by perf_counter, as far as timestamps tell
-        self._zero_at = math.inf
-        self._zero_seen_at = 0.0
-        # When the device had told how many samples it has, and before it was asked (by
-        # perf_counter); whether more were foreseen
-        self.asked_at = self.asked_from = self._started_at
-        self.asked_too_early = False
+        self.asked_too_early = False  # more were foreseen
         self._has_shown_any = False
         self.hides_some = False  # they come out of reads only
         self._fetch_interval = _FETCH_INTERVAL
@@ -105,25 +131,18 @@ class DeviceSamples:
             return -math.inf
         return self._clock.time_of(self.taken + count)
 
+    def time_of_look(self, allowed_at: float) -> float:
+        """Return when a poll is of use for a program that takes whatever is there."""
+        return allowed_at
+
+    def time_of_filling(self, count: float) -> float:
+        """Return when the device will have so many samples, for which nobody waits."""
+        return self.time_of_next(count)
+
     @property
     def is_rate_proven(self) -> bool:
         """Whether it is known how fast samples come, so far as that can be known."""
         return self._clock is None or self.asked_at > self._started_at + _PROVING_TIME
-
-    @property
-    def own_time(self) -> float:
-        """Seconds that have passed by the device's own time, which its timestamps tell."""
-        now = time.perf_counter()
-        return now - (self._started_at if math.isinf(self._zero_at) else self._zero_at)
-
-    def _note_taken(self, count: int, timestamps: np.ndarray | None) -> None:
-        self.taken += count
-        if timestamps is not None and count:
-            # The later a sample is seen, the later its own time seems to have begun
-            now = time.perf_counter()
-            drifted = self._zero_at + _DRIFT * (now - self._zero_seen_at)
-            self._zero_at = min(drifted, now - float(timestamps[count - 1]))
-            self._zero_seen_at = now
 
     # ---------------------------------------------------------------- reading
 

@@ -140,8 +140,7 @@ class DeviceStreams:
         Exception
             What the hardware raises.
         """
-        member.end_stream('it was restarted')
-        member.client = client
+        _make_way(member, client, changes)
         self.retire(changes)
         self._clear_the_way(member, changes)
         if self.active:
@@ -333,6 +332,19 @@ def _started_text(member: Member, active: tuple[Member, ...], device: str) -> st
         f'{settings.streaming_mode.name}; a ring of {ring_size} samples; '
         + (f'shared with {", ".join(others)}.' if others else 'no other buffer streams.')
     )
+
+
+def _make_way(member: Member, client: RemoteClient | None, changes: Changes) -> None:
+    """End the stream of a member before its next start, unless it belongs to another program."""
+    member.check_owner(client, 'started')
+    if member.stream is not None and not member.stream.has_ended:
+        text = (
+            f'"{member.name}" is started again although its stream was not stopped: '
+            f'{member.stream.unread} unread samples per channel are dropped.'
+        )
+        changes.append(partial(member.reports.warn, text))
+    member.end_stream('it was restarted')
+    member.client = client
 
 
 def _tell_of_device(hardware: StreamHardware, member: Member, changes: Changes) -> None:

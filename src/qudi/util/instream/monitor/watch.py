@@ -19,9 +19,8 @@ from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
-import rpyc
-from qudi.util.network import netobtain
 
+from qudi.util.instream.remote import Address, NoBufferError, ServiceConnection
 from qudi.util.instream.stream import StreamStatus
 
 __all__ = ['BufferRow', 'LocalBuffer', 'RemoteBuffer', 'fill_level', 'is_buffer']
@@ -31,11 +30,11 @@ _RETRY_INTERVAL = 5.0  # seconds until another process that cannot be reached is
 _POINTS = 1000  # fill levels that are kept at most
 _CLOCK_ERROR = 1e-6  # seconds by which the difference of two clock readings may be wrong
 
-_PROTOCOL = {'allow_all_attrs': True, 'allow_pickle': True, 'sync_request_timeout': 10}  # s
+_PATIENCE = 10.0  # seconds for an answer
 
 
 def is_buffer(module: Any) -> bool:
-    """Whether a qudi module, also one in another process, is a stream buffer.
+    """Whether a qudi module of this process is a stream buffer.
 
     By what its class is called and has: the class itself is another one after qudi has reloaded the
     module. And not by its `status`, since that of other modules may ask their device.
@@ -230,44 +229,32 @@ class RemoteBuffer:
 
     def _watch(self) -> None:
         """Connect, and ask for the status whenever it is to be shown."""
-        connection = self._connect()
         try:
-            module = self._find(connection)
-            is_other = module is not None and not is_buffer(module)
-            while module is not None and not is_other and not self._closing.is_set():
+            connection = ServiceConnection(self._address_of_buffer, _PATIENCE)
+        except NoBufferError:  # it may be one after a reload there
+            self._answer(None)
+            return
+        try:
+            while not self._closing.is_set():
                 self._is_asked = True
                 try:
-                    self._answer(netobtain(module.status))
+                    status = dict(connection.call('status', seconds=_PATIENCE))
                 except RuntimeError:  # it is not activated; after a reload it is another one
                     self._answer(None)
-                    module = self._find(connection)
+                    return
+                self._answer(StreamStatus(**status))
                 self._wake.wait()
                 self._wake.clear()
         finally:
             connection.close()
-        self._answer(None)
-        if is_other:
-            self._closing.wait()
 
-    def _connect(self) -> rpyc.Connection:
+    @property
+    def _address_of_buffer(self) -> Address:
         url, certfile, keyfile = self._address
         parsed = urlparse(url)
-        if certfile is not None and keyfile is not None:
-            return rpyc.ssl_connect(
-                parsed.hostname,
-                parsed.port,
-                config=_PROTOCOL,
-                certfile=certfile,
-                keyfile=keyfile,
-            )
-        return rpyc.connect(parsed.hostname, parsed.port, config=_PROTOCOL)
-
-    def _find(self, connection: rpyc.Connection) -> Any:
-        """Return the module, None if it is not loaded there: to ask for it would log an error."""
-        name = urlparse(self._address[0]).path.strip('/')
-        if name not in netobtain(connection.root.get_loaded_module_names()):
-            return None
-        return connection.root.get_module_instance(name)
+        return Address(
+            str(parsed.hostname), int(parsed.port or 0), parsed.path.strip('/'), certfile, keyfile
+        )
 
     def _answer(self, status: StreamStatus | None) -> None:
         now = time.perf_counter()

@@ -17,45 +17,16 @@ from typing import Any
 from rpyc.core.protocol import Connection
 
 from qudi.util.instream.host import calling_connection, is_closed, socket_of
+from qudi.util.instream.remote.wire import peer_address, quicken, watch_peer
 
-__all__ = ['RemoteClient', 'calling_client', 'peer_address', 'watch_peer']
+__all__ = ['RemoteClient', 'calling_client']
 
-# After so many seconds without a word the operating system asks the other side whether it is
-# there, and gives up after so many questions, one a second. A busy program does not matter: the
-# operating system of the other side answers.
-_KEEPALIVE = {'TCP_KEEPIDLE': 5, 'TCP_KEEPINTVL': 1, 'TCP_KEEPCNT': 5}
-
-# What is not acknowledged for so long, and was sent again so often, does not arrive (s)
-_LONGEST_SILENCE = 10.0
+# What is not acknowledged for so long, and was sent again so often, does not arrive (s). After an
+# outage of 5 s, TCP sends it again when 9.3 s have passed, or later on a slow network.
+_LONGEST_SILENCE = 12.0
 _FEWEST_REPEATS = 3
 
 _POLLRDHUP = getattr(select, 'POLLRDHUP', 0)
-
-
-def watch_peer(connection: Connection, only_requests: bool = False) -> None:
-    """Have the operating system end a silent connection about 10 s after its peer has gone.
-
-    With `only_requests`, which are small, also one on which data are under way. A peer that is too
-    busy to take large replies would be taken for dead.
-    """
-    sock = socket_of(connection)
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    options = {**_KEEPALIVE, 'TCP_USER_TIMEOUT': 10_000} if only_requests else _KEEPALIVE
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in options.items():
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def peer_address(connection: Connection) -> str:
-    """Return host and port of the other side, for messages."""
-    sock = socket_of(connection)
-    try:
-        host, port = sock.getpeername()[:2] if sock is not None else ('', '')
-    except (OSError, ValueError):
-        return 'an unknown address'
-    return f'{host}:{port}'
 
 
 def calling_client() -> RemoteClient | None:
@@ -69,7 +40,7 @@ def calling_client() -> RemoteClient | None:
 
 
 class RemoteClient:
-    """The other end of a connection to this process.
+    """The other end of a connection to this process. What is sent to it is quick from now on.
 
     Parameters
     ----------
@@ -80,8 +51,17 @@ class RemoteClient:
     def __init__(self, connection: Connection) -> None:
         # Weakly: a connection keeps the modules that it serves
         self._connection = weakref.ref(connection)
+        self._address = peer_address(connection)
         with suppress(OSError):  # it was closed meanwhile
             watch_peer(connection)
+            quicken(connection)
+
+    def __str__(self) -> str:
+        return f'the client at {self._address}'
+
+    def is_same_as(self, other: RemoteClient) -> bool:
+        """Whether both have one connection."""
+        return self._connection() is other._connection()
 
     @property
     def has_gone(self) -> bool:
@@ -111,7 +91,7 @@ def _has_ended(sock: Any) -> bool:
 
 
 def _is_unreachable(sock: socket.socket) -> bool:
-    """Whether what was sent does not arrive: nothing came back for 10 s, not even from the system.
+    """Whether what was sent does not arrive: nothing came back for 12 s, not even from the system.
 
     No question is asked on a connection on which data are under way, and Linux goes on sending
     them for a quarter of an hour. Windows gives up by itself.

@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from qudi.util.instream.remote.gate import guard
+
 __all__ = ['main']
 
 
@@ -58,6 +60,7 @@ def accept_only(clients: Path) -> None:
             'This qudi-core makes its remote modules server in another way, so the certificates of '
             'the clients cannot be given to it. Its own documentation says how it secures it'
         )
+    guard()
     servers.SSLAuthenticator = partial(servers.SSLAuthenticator, ca_certs=str(clients))
     make_server = servers.RemoteModulesServer.__init__
 

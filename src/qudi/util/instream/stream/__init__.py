@@ -6,6 +6,7 @@ SampleRing      unread samples in one numpy array
 Selection       which of a device's samples belong to a stream
 BufferedStream  one stream of one buffer, from start to end
 StreamReader    the program's side of a stream
+StreamTaker     that of a program in another process
 StreamStatus    how a stream is doing
 StreamEnd       why it ended
 TimeLimits      for how long it waits
@@ -18,7 +19,8 @@ from qudi.util.instream.stream.ring import SampleRing
 from qudi.util.instream.stream.selection import Selection
 from qudi.util.instream.stream.settings import BufferOptions, StreamSettings, same_rate
 from qudi.util.instream.stream.status import StreamEnd, StreamStatus
-from qudi.util.instream.stream.stream import BufferedStream
+from qudi.util.instream.stream.stream import BufferedStream, skip
+from qudi.util.instream.stream.taker import StreamTaker
 
 __all__ = [
     'BufferOptions',
@@ -29,7 +31,9 @@ __all__ = [
     'StreamReader',
     'StreamSettings',
     'StreamStatus',
+    'StreamTaker',
     'TimeLimits',
     'naming',
     'same_rate',
+    'skip',
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from qudi.util.instream.stream.errors import naming
 from qudi.util.instream.stream.stream import BufferedStream
 
 __all__ = ['StreamReader']
+
+Piece = tuple[np.ndarray, np.ndarray | None]  # samples of shape (count, channels), timestamps (s)
 
 # A newest sample is fresh if a poll was made in the last so many seconds
 _FRESH = 0.1
@@ -89,7 +92,7 @@ class StreamReader:
             is_silent = stream.polled_at - stream.tally.received_at > stream.silence_limit
             if newest is None or is_silent:
                 limit = stream.silence_limit if is_silent else timeout
-                raise self._timeout_error(limit, 'the newest sample was requested')
+                raise _timeout_error(stream, limit, 'the newest sample was requested')
             return newest[0].copy(), newest[1]
 
     def read_into(
@@ -173,17 +176,25 @@ class StreamReader:
         with naming(self._name):
             samples, timestamps = targets(self._ring, data_buffer, timestamp_buffer)
         room = len(samples) if timestamps is None else min(len(samples), len(timestamps))
-        stream = self._stream
+
+        def check() -> None:
+            if self._stream.has_ended:
+                self._check_end(1)
+            self._stream.look()
+
+        return self._take((samples, timestamps), room, check)
+
+    def _take(self, target: Piece, room: int, check: Callable[[], None]) -> int:
+        """Take what is there and fits into arrays, after a check; return how many samples."""
+        stream, (samples, timestamps) = self._stream, target
         try:
             is_whole = False
             while not is_whole:
                 with stream.lock:
                     self._begin()
                     self._wait_for_copy()
-                    if stream.has_ended:
-                        self._check_end(1)
-                    stream.look()
-                    count = min(room, stream.unread)
+                    check()
+                    count = 0 if stream.is_stopped else min(room, stream.unread)
                     stream.readers.begin_copy(count)
                     overwritten = stream.readers.overwritten
                 part = None if timestamps is None else timestamps[:count]
@@ -194,12 +205,11 @@ class StreamReader:
         return count
 
     def _begin(self) -> None:
-        """Note that a program reads, with the lock held."""
         self._stream.is_read, self._stream.is_abandoned = True, False
         self._stream.readers.end_copy()
 
     def _wait_for_copy(self) -> None:
-        """Wait until no other read copies; a stop ends also what an interrupted read has left."""
+        # A stop ends also what an interrupted read has left
         stream = self._stream
         stream.readers.wait_for(lambda: not stream.readers.is_copying or stream.is_stopped)
 
@@ -250,7 +260,7 @@ class StreamReader:
                 self._check_end(missing)
                 if read.is_given_up:
                     counts = f'{missing} wanted, {stream.unread} unread'
-                    raise self._timeout_error(stream.silence_limit, counts)
+                    raise _timeout_error(stream, stream.silence_limit, counts)
                 if stream.readers.is_copying:
                     self._wait_for_copy()
                 else:
@@ -309,10 +319,11 @@ class StreamReader:
             piece = samples[here], None if timestamps is None else timestamps[here]
             ring.peek_into(*piece, first)
 
-    def _timeout_error(self, limit: float | None, counts: str) -> TimeoutError:
-        self._stream.is_abandoned = True
-        return TimeoutError(
-            f'"{self._stream.name}" has received no new sample for {limit or 0.0:.3g} s '
-            f'({counts}). The stream goes on: check its clock, trigger or light and read again, or '
-            f'set a longer read_timeout'
-        )
+
+def _timeout_error(stream: BufferedStream, limit: float | None, counts: str) -> TimeoutError:
+    stream.is_abandoned = True
+    return TimeoutError(
+        f'"{stream.name}" has received no new sample for {limit or 0.0:.3g} s '
+        f'({counts}). The stream goes on: check its clock, trigger or light and read again, or '
+        f'set a longer read_timeout'
+    )

@@ -33,6 +33,7 @@ class WaitingRead:
     enough: int  # unread samples that it waits for
     since: float  # by perf_counter
     can_go_on: threading.Condition
+    until: float = math.inf  # by perf_counter
     is_given_up: bool = False  # because of silence
     grace: int = 0  # short waits that it has still got
 
@@ -113,9 +114,17 @@ class Readers:
         finally:
             self._others -= 1
 
-    def new_read(self, enough: int) -> WaitingRead:
-        """Return a read that is going to wait for so many unread samples."""
-        return WaitingRead(enough, self._now(), threading.Condition(self._lock))
+    def new_read(self, enough: int, timeout: float = math.inf) -> WaitingRead:
+        """Return a read that is going to wait for so many unread samples, or for so long (s)."""
+        now = self._now()
+        return WaitingRead(enough, now, threading.Condition(self._lock), now + timeout)
+
+    def hurry(self) -> None:
+        """Have reads that wait for a limited time return with what is there."""
+        for read in self._waiting:
+            if read.until < math.inf:
+                read.until = -math.inf
+                read.can_go_on.notify()
 
     def wait(self, read: WaitingRead, received_at: float) -> None:
         """Wait until something has changed for a read.
@@ -137,7 +146,8 @@ class Readers:
             timeout = self._limits.grace_step
         self._waiting.append(read)
         try:
-            read.can_go_on.wait(min(timeout, _STEP))
+            timeout = min(timeout, _STEP, read.until - self._now())
+            read.can_go_on.wait(max(0.0, timeout))
         finally:
             self._waiting.remove(read)
 

@@ -17,7 +17,7 @@ from qudi.util.instream.stream.selection import Selection
 from qudi.util.instream.stream.status import StreamEnd, StreamEnding, StreamStatus
 from qudi.util.instream.stream.tally import Attention, Tally
 
-__all__ = ['BufferedStream']
+__all__ = ['BufferedStream', 'skip']
 
 _LIMITS = TimeLimits()
 
@@ -318,6 +318,21 @@ class BufferedStream:
                     None if timestamps is None else timestamps[-1],
                 )
             self.ring.drop(count)
+
+
+def skip(stream: BufferedStream, count: int) -> None:
+    """Note that so many samples were lost before they came here, and before those put in next."""
+    with stream.lock:
+        if count and not stream.has_ended:
+            stream.tally.receive(count, count, stream.unread)
+            stream.tally.overflow()
+            if not stream._drops_oldest:
+                message = (
+                    f'{count} samples per channel are missing: they were overwritten before they '
+                    f'came here. Configure a larger channel_buffer_size, or set allow_overwrite: '
+                    f'True to go on without them'
+                )
+                stream._finish(StreamEnd.OVERFLOW, message)
 
 
 def _ignore(by: float) -> None:

@@ -1,0 +1,207 @@
+"""A buffer in another qudi, as a device of this one."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from qudi.interface.data_instream_interface import DataInStreamConstraints, StreamingMode
+
+from qudi.util.instream.remote.link import ServiceConnection, StreamLink
+from qudi.util.instream.remote.service import PROTOCOL
+from qudi.util.instream.remote.values import constraints_from
+from qudi.util.instream.remote.wire import Address
+
+__all__ = ['RemoteDevice']
+
+# How long the other qudi may take for a request (s). It is less than the patience with a device.
+_PATIENCE = 4.0
+_PATIENCE_AT_STOP = 1.0
+
+
+class RemoteDevice:
+    """What `StreamHardware` needs of a module, done by a buffer in another qudi.
+
+    It has two connections of its own: one for settings, start and stop, and while it streams one
+    for the samples. Its properties ask nobody. Methods are for the device's thread.
+
+    Parameters
+    ----------
+    address : Address
+        Where the buffer is.
+
+    Raises
+    ------
+    ConnectionError
+        From `constraints` at first and all that changes something, if the other qudi cannot be
+        reached.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self.module_uuid = uuid.uuid5(
+            uuid.NAMESPACE_URL, f'instream://{address.host}:{address.port}/{address.buffer}'
+        )
+        self.module_name = f'{address.buffer}@{address.host}:{address.port}'
+        self._name = uuid.uuid4().hex  # by which the other side knows this client
+        self._control: ServiceConnection | None = None
+        self._is_calling = threading.Lock()  # not held for hurrying while the other thread calls
+        self._constraints: DataInStreamConstraints | None = None
+        self._described: tuple[Any, ...] = ()
+        self._dtype = np.dtype(float)
+        self._settings: tuple[Any, ...] = ()
+        self._request: tuple[Any, ...] | None = None
+        self.link: StreamLink | None = None  # while it streams
+        self.arrived: Callable[[], None] = _nothing  # called when samples have come
+
+    # ---------------------------------------------------------------- requests
+
+    def _ask(self, request: str, *values: Any, seconds: float = _PATIENCE) -> Any:
+        """Make a request, over a new connection if the last one is broken."""
+        end = time.perf_counter() + seconds
+        with self._is_calling:
+            if self._control is not None:
+                try:
+                    return self._control.call(request, *values, seconds=seconds)
+                except ConnectionError:
+                    self._disconnect()
+                    if time.perf_counter() > end:
+                        raise
+            self._control = ServiceConnection(self._address, end - time.perf_counter())
+            self._describe(self._control.call('describe', seconds=end - time.perf_counter()))
+            return self._control.call(request, *values, seconds=end - time.perf_counter())
+
+    def _disconnect(self) -> None:
+        control, self._control = self._control, None
+        if control is not None:
+            control.close()
+
+    def _describe(self, description: tuple[Any, ...]) -> None:
+        if description[0] != PROTOCOL:
+            raise RuntimeError(
+                f'{self._address} has another version of qudi-instream-buffer. Install the same '
+                f'one on both sides'
+            )
+        _, constraints, dtype, settings = description
+        if self._described and constraints != self._described:
+            raise RuntimeError(
+                f'{self._address} has other constraints than before. Reload this module'
+            )
+        self._described, self._dtype = constraints, np.dtype(dtype)
+        self._constraints = constraints_from(constraints)
+        if self._request is None:
+            self._settings = settings
+
+    def _hurry(self) -> None:
+        """Have the request of the link return, from any thread."""
+        if self._is_calling.acquire(blocking=False):
+            try:
+                if self._control is not None:
+                    self._control.send('hurry', self._name)
+            finally:
+                self._is_calling.release()
+
+    # ---------------------------------------------------------------- as a module has it
+
+    @property
+    def constraints(self) -> DataInStreamConstraints:
+        """What the device there allows."""
+        if self._constraints is None:
+            self._ask('join')
+        assert self._constraints is not None
+        return self._constraints
+
+    @property
+    def active_channels(self) -> list[Hashable]:
+        return list(self._settings[0])
+
+    @property
+    def streaming_mode(self) -> StreamingMode:
+        return StreamingMode[self._settings[1]]
+
+    @property
+    def channel_buffer_size(self) -> int:
+        return int(self._settings[2])
+
+    @property
+    def sample_rate(self) -> float:
+        link = self.link
+        return (link.sample_rate if link else 0.0) or float(self._settings[3])
+
+    @property
+    def available_samples(self) -> int:
+        return 0 if self.link is None else self.link.waiting
+
+    def module_state(self) -> str:
+        is_running = self.link is not None and (self.link.error is None or self.link.waiting)
+        return 'locked' if is_running else 'idle'
+
+    def configure(
+        self,
+        active_channels: Sequence[Hashable],
+        streaming_mode: StreamingMode,
+        channel_buffer_size: int,
+        sample_rate: float,
+    ) -> None:
+        request = (
+            tuple(active_channels),
+            streaming_mode.name,
+            int(channel_buffer_size),
+            float(sample_rate),
+        )
+        self._settings = self._ask('configure', *request)
+        self._request = request
+
+    def start_stream(self) -> None:
+        self._end_link()
+        # First, since samples come from the start on
+        connection = ServiceConnection(self._address, _PATIENCE)
+        try:
+            connection.call('join', seconds=_PATIENCE)
+            self._settings = self._ask('start', self._name, self._request)
+        except BaseException:
+            connection.close()
+            raise
+        self.link = StreamLink(
+            connection,
+            self._name,
+            channel_count=len(self._settings[0]),
+            dtype=self._dtype,
+            hurry=self._hurry,
+            arrived=lambda: self.arrived(),
+        )
+
+    def stop_stream(self) -> None:
+        is_answering = self.link is not None and self.link.is_answering
+        self._end_link()
+        if is_answering:
+            self._stop_there()
+        else:
+            self._disconnect()  # which ends the stream there, as soon as it is noticed
+
+    def _stop_there(self) -> None:
+        try:
+            self._ask('stop', self._name, seconds=_PATIENCE_AT_STOP)
+        except ConnectionError:
+            self._disconnect()
+
+    def _end_link(self) -> None:
+        """End the thread of the last stream, and the connection that was lost with it."""
+        link, self.link = self.link, None
+        if link is not None:
+            link.break_off()
+            if isinstance(link.error, ConnectionError):
+                self._disconnect()  # which ends the stream there, as soon as it is noticed
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._end_link()
+        self._disconnect()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,113 @@
+"""The server of `secured` against those who knock and do not come in."""
+
+import errno
+import socket
+import threading
+import time
+
+import pytest
+import rpyc
+
+from qudi.util.instream.remote import gate
+from qudi.util.instream.remote.gate import GuardedServer
+
+
+class Service(rpyc.Service):
+    def exposed_ask(self):
+        return 'answer'
+
+
+def authenticate(sock):
+    """As SSLAuthenticator: waits for what the client shows."""
+    if sock.recv(1) != b'!':
+        raise ConnectionResetError('no certificate')
+    return sock, 'a client'
+
+
+@pytest.fixture
+def server(request):
+    kind = getattr(request, 'param', authenticate)
+    server = GuardedServer(Service(), hostname='127.0.0.1', port=0, authenticator=kind)
+    thread = threading.Thread(target=server.start, daemon=True)
+    thread.start()
+    while not server.active:
+        time.sleep(0.01)
+    yield server
+    while server.clients:  # rpyc complains of those that are there when it closes
+        time.sleep(0.01)
+    server.close()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def knock(server):
+    return socket.create_connection(('127.0.0.1', server.port), timeout=5)
+
+
+def ask(server):
+    """What a client with a certificate gets."""
+    sock = knock(server)
+    sock.sendall(b'!')
+    connection = rpyc.utils.factory.connect_stream(rpyc.SocketStream(sock))
+    try:
+        return connection.root.ask()
+    finally:
+        connection.close()
+
+
+def is_closed(sock):
+    try:
+        return sock.recv(1) == b''
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize(
+    'error', [OSError(errno.EMFILE, 'Too many open files'), RuntimeError("can't start new thread")]
+)
+def test_the_door_stays_open_when_descriptors_or_threads_run_out(server, monkeypatch, error):
+    monkeypatch.setattr(gate, '_PAUSE', 0.01)
+    failures = iter(range(5))
+    accept = rpyc.ThreadedServer.accept
+
+    def accept_later(self):
+        if next(failures, None) is not None:
+            raise EOFError from error
+        accept(self)
+
+    monkeypatch.setattr(rpyc.ThreadedServer, 'accept', accept_later)
+    knock(server).close()  # wakes the loop
+    assert ask(server) == 'answer'
+
+
+def test_who_shows_no_certificate_is_shown_out_in_time(server, monkeypatch):
+    monkeypatch.setattr(gate, '_LONGEST_HANDSHAKE', 0.2)
+    visitor = knock(server)
+    assert is_closed(visitor), 'a connection without a certificate is kept'
+    visitor.close()
+    assert ask(server) == 'answer'
+
+
+def test_only_so_many_may_be_without_a_certificate(server, monkeypatch):
+    monkeypatch.setattr(gate, '_MOST_UNKNOWN', 3)
+    visitors = [knock(server) for _ in range(3)]
+    while len(server._unknown) < 3:
+        time.sleep(0.01)
+    one_more = knock(server)
+    assert is_closed(one_more), 'any number may wait for a certificate'
+    for visitor in visitors:
+        visitor.close()
+    while server._unknown:
+        time.sleep(0.01)
+    assert ask(server) == 'answer'
+    one_more.close()
+
+
+def test_a_client_with_a_certificate_may_be_silent_for_long(server, monkeypatch):
+    monkeypatch.setattr(gate, '_LONGEST_HANDSHAKE', 0.2)
+    sock = knock(server)
+    sock.sendall(b'!')
+    connection = rpyc.utils.factory.connect_stream(rpyc.SocketStream(sock))
+    time.sleep(0.5)
+    assert connection.root.ask() == 'answer'
+    connection.close()
