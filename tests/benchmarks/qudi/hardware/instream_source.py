@@ -71,6 +71,10 @@ class InStreamSource(DataInStreamInterface):
         """Make `count` more samples available."""
         self._produced += count
 
+    def make_noise(self):
+        """Deliver values that cannot be compressed; they name no samples."""
+        self.samples = np.random.default_rng(1).standard_normal(self.samples.shape)
+
     def ages(self, times, values):
         """Seconds that samples, known by their values, had existed at certain times.
 
