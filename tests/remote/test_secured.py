@@ -145,6 +145,7 @@ def test_a_hundred_visitors_without_a_certificate_keep_nobody_out(begin, server,
             visitor.close()
 
 
+@pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')  # of rpyc, when refused
 def test_the_command_of_the_guide_starts_such_a_server(certificates, tmp_path):
     port = free_port()
     config = {
@@ -180,6 +181,7 @@ def test_the_command_of_the_guide_starts_such_a_server(certificates, tmp_path):
             except OSError:
                 assert server.poll() is None, 'the server has ended'
                 assert time.perf_counter() < end, 'no connection'
+                time.sleep(0.1)
         while connection.root.get_available_module_names() != ('streamer',):
             assert time.perf_counter() < end, 'the module is not shared'
         connection.close()

@@ -77,7 +77,7 @@ class DataInStreamBuffer(DataInStreamInterface):
     sigStreamEnded = QtCore.Signal(str)  # why: the value of a StreamEnd
     sigSamplesLost = QtCore.Signal(object)  # samples per channel lost since the last time (int)
 
-    _streamer = Connector(name='streamer', interface='DataInStreamInterface')
+    _streamer: Any = Connector(name='streamer', interface='DataInStreamInterface')
 
     # Declared for qudi; BufferOptions reads and checks them
     _allow_overwrite = ConfigOption('allow_overwrite', default=BufferOptions.allow_overwrite)
@@ -107,7 +107,9 @@ class DataInStreamBuffer(DataInStreamInterface):
         self.for_clients = StreamService(self)  # what a RemoteInStream in another qudi asks
         self._deactivate_in_qudi = host.replace_deactivate(self, self._deactivate_alone)
 
-    _own_options = staticmethod(dict)  # of a configuration that may have others beside
+    @staticmethod
+    def _own_options(config: Mapping[str, Any]) -> Mapping[str, Any]:
+        return config
 
     def on_activate(self) -> None:
         """Join the other buffers of the same hardware."""

@@ -40,9 +40,9 @@ class RemoteInStream(DataInStreamBuffer):
     """
 
     # Declared for qudi; read and checked below
-    _host = ConfigOption('host', missing='error')
-    _port = ConfigOption('port', missing='error')
-    _buffer = ConfigOption('buffer', missing='error')
+    _host: ConfigOption[str] = ConfigOption('host', missing='error')
+    _port: ConfigOption[int] = ConfigOption('port', missing='error')
+    _buffer: ConfigOption[str] = ConfigOption('buffer', missing='error')
     _certfile = ConfigOption('certfile', default=None)
     _keyfile = ConfigOption('keyfile', default=None)
     _server_certfile = ConfigOption('server_certfile', default=None)
@@ -59,7 +59,7 @@ class RemoteInStream(DataInStreamBuffer):
         self._address = address
 
     @staticmethod
-    def _own_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    def _own_options(config: Mapping[str, Any]) -> Mapping[str, Any]:
         return {option: config[option] for option in config if option not in _ADDRESS}
 
     def _streamer(self) -> RemoteDevice:
