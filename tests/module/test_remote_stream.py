@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 import weakref
 
 import pytest
@@ -14,7 +15,7 @@ from rpyc.utils.server import ThreadedServer
 from bench import configure
 from ports import free_port
 from qudi.hardware.instream_buffer.remote import RemoteInStream
-from qudi.util.instream.remote import Address, RemoteDevice
+from qudi.util.instream.remote import Address, RemoteDevice, link
 
 PROTOCOL = {  # qudi's
     'allow_all_attrs': True,
@@ -137,7 +138,9 @@ def test_a_waiting_read_is_served_as_soon_as_its_samples_are_there(remote, backg
     assert len(read.result(5)[0]) == 20
 
 
-def test_a_program_that_wants_less_hurries_one_that_waits_for_more(remote, background, wait_until):
+def test_a_program_that_wants_less_hurries_one_that_waits_for_more(
+    remote, background, wait_until, monkeypatch
+):
     bench, stream = remote()
     bench.qudi.add_buffer('near', max_poll_rate=1000, streamer='remote')
     near = bench.qudi['near']
@@ -148,6 +151,11 @@ def test_a_program_that_wants_less_hurries_one_that_waits_for_more(remote, backg
     long_read = background(stream.read_data, 400)
     far = bench.qudi['far']
     wait_until(lambda: far.stream.readers.missing(0) == 400, 'the first read waits over there')
+    monkeypatch.setattr(link, '_LONGEST_WAIT', 20.0)  # else the request returns soon anyway
+    wait_until(
+        lambda: any(r.until > time.perf_counter() + 5 for r in far.stream.readers._waiting),
+        'the request waits for long',
+    )
     read = background(near.read_data, 10)
     wait_until(lambda: far.stream.readers.missing(0) == 10, 'the second read waits there instead')
     bench.device.produce(10)
