@@ -17,11 +17,12 @@ MAY_IMPORT = {
     'remote': {'host', 'stream'},
     'device': {'host', 'remote', 'stream'},
     'monitor': {'host', 'remote', 'stream'},
+    'monitor_options': set(),  # free of Qt, for the command
     'simulation': set(),
     'versions': set(),
     'examples': set(),
     'demo': {'examples'},
-    'command': {'demo', 'examples', 'host', 'monitor', 'stream', 'versions'},
+    'command': {'demo', 'examples', 'host', 'monitor_options', 'stream', 'versions'},
 }
 # The files of the command, from those that know a file to those that know the user
 COMMAND = ['configuration', 'classes', 'stream', 'findings', 'lines', 'tree', 'environment']

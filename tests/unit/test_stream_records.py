@@ -181,7 +181,7 @@ def test_samples_stay_where_they_are_while_a_read_copies_them(background):
     read(stream, 45)
     is_copying.clear()
     go_on.clear()
-    copying = background(read, stream, 5)
+    copying = background(StreamReader(stream, piece_bytes=5 * 2 * 8).read, 5)
     assert is_copying.wait(10)
     place, _ = stream.lend(3)
     place[:] = -1.0

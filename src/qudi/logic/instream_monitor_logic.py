@@ -17,13 +17,8 @@ from qudi.core.module import LogicBase
 # Last, since qtpy takes the Qt binding that is loaded already: the one of qudi
 from qtpy import QtCore
 
-from qudi.util.instream.monitor import (
-    BufferRow,
-    LocalBuffer,
-    RemoteBuffer,
-    check_monitor_options,
-    is_buffer,
-)
+from qudi.util.instream.monitor import BufferRow, LocalBuffer, RemoteBuffer, is_buffer
+from qudi.util.instream.monitor_options import check_monitor_options
 from qudi.util.instream.versions import refuse_broken_pyside
 
 __all__ = ['InStreamMonitorLogic']

@@ -226,8 +226,11 @@ def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _attributes(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
-    """The attributes of a class that are assigned in its body."""
+    """The attributes of a class: what is assigned in its body, and its methods."""
     for statement in node.body:
+        if isinstance(statement, ast.FunctionDef):
+            yield statement.name, ast.Constant(None)
+            continue
         if isinstance(statement, ast.Assign):
             targets, value = statement.targets, statement.value
         elif isinstance(statement, ast.AnnAssign) and statement.value is not None:

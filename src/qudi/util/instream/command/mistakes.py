@@ -14,7 +14,7 @@ from qudi.util.instream.command.configuration import Configuration, Module, Plac
 from qudi.util.instream.command.findings import Finding, did_you_mean, similar
 from qudi.util.instream.command.lines import connection_lines, written
 from qudi.util.instream.command.stream import BUFFER, Member, Stream
-from qudi.util.instream.monitor import check_monitor_options
+from qudi.util.instream.monitor_options import check_monitor_options
 from qudi.util.instream.stream import BufferOptions
 
 __all__ = [

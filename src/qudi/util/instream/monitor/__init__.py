@@ -1,6 +1,5 @@
 """The status of buffers, here and in other processes, for the monitor's logic."""
 
-from qudi.util.instream.monitor.options import check_monitor_options
 from qudi.util.instream.monitor.watch import (
     BufferRow,
     LocalBuffer,
@@ -13,7 +12,6 @@ __all__ = [
     'BufferRow',
     'LocalBuffer',
     'RemoteBuffer',
-    'check_monitor_options',
     'fill_level',
     'is_buffer',
 ]

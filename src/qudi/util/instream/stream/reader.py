@@ -9,6 +9,7 @@ import numpy as np
 
 from qudi.util.instream.stream.arrays import checked_count, targets
 from qudi.util.instream.stream.errors import naming
+from qudi.util.instream.stream.readers import WaitingRead
 from qudi.util.instream.stream.stream import BufferedStream
 
 __all__ = ['StreamReader']
@@ -209,9 +210,9 @@ class StreamReader:
         self._stream.readers.end_copy()
 
     def _wait_for_copy(self) -> None:
+        readers, stream = self._stream.readers, self._stream
         # A stop ends also what an interrupted read has left
-        stream = self._stream
-        stream.readers.wait_for(lambda: not stream.readers.is_copying or stream.is_stopped)
+        readers.wait_for(lambda: not readers.is_copying or stream.is_stopped)
 
     def read(self, samples_per_channel: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Read samples into new arrays.
@@ -231,17 +232,16 @@ class StreamReader:
 
         Errors as of `read_into`.
         """
-        if samples_per_channel is None:
-            count = self._stream.unread
-        else:
+        asked, count = samples_per_channel, self._stream.unread
+        if asked is not None:
             with naming(self._name):
-                count = checked_count(samples_per_channel)
+                count = checked_count(asked)
         samples = np.empty(count * self._ring.channel_count, dtype=self._ring.dtype)
         timestamps = np.empty(count, dtype=np.float64) if self._ring.has_timestamps else None
-        if samples_per_channel is None:
-            count = self.read_available_into(samples, timestamps)
-        else:
+        if asked is not None:
             self.read_into(samples, count, timestamps)
+            return samples, timestamps
+        count = self.read_available_into(samples, timestamps)
         samples = samples[: count * self._ring.channel_count]
         return samples, None if timestamps is None else timestamps[:count]
 
@@ -255,9 +255,10 @@ class StreamReader:
         stream = self._stream
         with stream.lock:
             self._begin()
-            read = stream.readers.new_read(enough)
+            read: WaitingRead | None = None
             while stream.readers.is_copying or stream.unread < enough or stream.is_stopped:
                 self._check_end(missing)
+                read = read or stream.readers.new_read(enough)
                 if read.is_given_up:
                     counts = f'{missing} wanted, {stream.unread} unread'
                     raise _timeout_error(stream, stream.silence_limit, counts)
@@ -265,7 +266,8 @@ class StreamReader:
                     self._wait_for_copy()
                 else:
                     stream.wait_for(read)
-            self._check_end(missing)
+            if missing > stream.unread:
+                self._check_end(missing)
             count = min(missing, stream.unread)
             stream.readers.begin_copy(count)
             return count
@@ -289,25 +291,25 @@ class StreamReader:
         overwritten: int,
         taken_before: int = 0,
     ) -> bool:
-        """Copy samples out of the ring, without the lock and piece by piece.
+        """Copy samples out of the ring: a few at once, many piece by piece and without the lock.
 
-        Returns
-        -------
-        bool
-            Whether the read is without a gap. Otherwise newer samples have overwritten others since
-            its beginning, when that had happened `overwritten` times, and all that it has got, with
-            `taken_before`, is lost.
+        Return whether the read is without a gap. If not, newer samples have overwritten others
+        since its beginning, when that had happened `overwritten` times, and all that it has got,
+        with `taken_before`, is lost.
         """
-        stream, readers, ring = self._stream, self._stream.readers, self._ring
+        stream, readers, ring, done = self._stream, self._stream.readers, self._ring, 0
         piece_size = max(1, self._piece_bytes // (ring.channel_count * ring.dtype.itemsize))
-        done = 0
         piece = samples[:0], None if timestamps is None else timestamps[:0]
+        is_short = samples.nbytes <= self._piece_bytes // 32  # to take the lock twice costs more
         while True:
             with stream.lock:
                 if readers.overwritten != overwritten:
                     stream.tally.lost += taken_before + done
                     readers.end_copy()
                     return False
+                if is_short:
+                    ring.peek_into(samples, timestamps)
+                    piece = samples, timestamps
                 stream.took(*piece)
                 readers.made_room(len(piece[0]))
                 done += len(piece[0])
