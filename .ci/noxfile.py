@@ -109,7 +109,8 @@ def readme(session: nox.Session, generation: str) -> None:
         clone = Path(directory) / 'clone'
         session.run('git', 'clone', '-q', str(ROOT), str(clone), external=True)
         # Lines and branches must not be below fail_under, where everything runs
-        options = shlex.join(session.posargs or ['--cov'] * IS_LINUX)
+        given = shlex.split(os.environ.get('PYTEST_ADDOPTS', ''))
+        options = shlex.join(session.posargs or [*given, *['--cov'] * IS_LINUX])
         tests = readme_line('pytest', generation)
         paste(session, tests, clone, QT_QPA_PLATFORM='offscreen', PYTEST_ADDOPTS=options)
         paste(session, readme_line('instream-demo', generation), clone)

@@ -12,6 +12,9 @@ from networks import Network
 from remotes import RemoteError, Server, expect_frames, start_together, stop_all
 
 QUIT_WITHIN = 5.0
+# A window that waits for the network stands still for 4 s and more. Shorter times are measured by
+# tests/tools/measure_remote.py.
+LONGEST_STANDSTILL = 2.0  # s
 
 needs_network = pytest.mark.skipif(
     not networks.is_possible(), reason='two network namespaces need Linux and root'
@@ -62,7 +65,7 @@ def test_a_server_that_is_killed_and_restarted_streams_again_at_the_next_start(b
     begin(Server, port=server.port)
     start_together(1000.0, (client, 'logic1'))
     expect_frames(5, (client, 'logic1'))
-    assert client.ask('heart.end()') < 0.5, 'the window stood still'
+    assert client.ask('heart.end()') < LONGEST_STANDSTILL, 'the window stood still'
     quit_in_time(client)
 
 
@@ -99,7 +102,7 @@ def test_a_server_that_stands_still_ends_the_stream_and_no_window_stands_still(b
     assert time.perf_counter() - began < QUIT_WITHIN
     server.thaw()
     stream_again(client)
-    assert client.ask('heart.end()') < 0.5, 'the window stood still'
+    assert client.ask('heart.end()') < LONGEST_STANDSTILL, 'the window stood still'
     stop_all((client, 'logic1'))
 
 
@@ -136,7 +139,7 @@ def test_a_short_outage_heals_by_itself_without_a_gap(network, pair, round_trip,
     network.put_in()
     client.wait_until("module('far').status.age < 0.3", 'samples to come again', 20)
     expect_frames(5, (client, 'logic1'))
-    assert client.ask('heart.end()') < 0.5, 'the window stood still'
+    assert client.ask('heart.end()') < LONGEST_STANDSTILL, 'the window stood still'
     stop_all((client, 'logic1'))
     server.expect_idle('buffer1')
 
@@ -158,7 +161,7 @@ def test_a_cable_that_is_out_ends_the_stream_and_start_streams_again(
     server.expect_idle('buffer1', 'streamer')
     network.put_in()
     stream_again(client)
-    assert client.ask('heart.end()') < 0.5, 'the window stood still'
+    assert client.ask('heart.end()') < LONGEST_STANDSTILL, 'the window stood still'
     network.take_out()
     time.sleep(1)
     quit_in_time(client)

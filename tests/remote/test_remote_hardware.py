@@ -47,7 +47,7 @@ def test_a_poll_of_a_remote_device_takes_few_round_trips_and_all_samples(server,
     trips = sum(number for kind, number in count.items() if kind.startswith('HANDLE_'))
     trips -= count['HANDLE_DEL']  # for which nobody waits
     assert trips <= 6 * (len(sizes) + 2) + 6, (count, sizes)
-    assert len(sizes) >= 10
+    assert len(sizes) >= 3, 'the device was hardly read meanwhile'
     assert max(sizes) >= 400, 'read in slivers'
 
 

@@ -22,7 +22,7 @@ EXAMPLES = sorted((ROOT / 'config').glob('*.cfg'))
 SHIPPED = sorted(
     path
     for folder in qudi.__path__
-    if ROOT not in Path(folder).resolve().parents
+    if Path(folder).resolve().parent != ROOT / 'src'
     for path in Path(folder).rglob('*.cfg')
 )
 BUFFER = 'instream_buffer.buffer.DataInStreamBuffer'

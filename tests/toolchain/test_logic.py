@@ -143,7 +143,7 @@ def test_a_logic_whose_buffer_overflows_starts_again(qudi, toolchain, call, wait
     count = len(other.samples())
     wait_until(lambda: len(other.samples()) > count + 20, 'the other logic goes on')
     call(first, 'start_reading', 'locked')
-    assert qudi['buffer1'].status.state == 'running'
+    wait_until(lambda: qudi['buffer1'].status.state == 'running', 'its stream began anew')
     call(first, 'stop_reading', 'idle')
     call(second, 'stop_reading', 'idle')
 
