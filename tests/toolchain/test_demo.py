@@ -33,6 +33,7 @@ def environment(**changes):
         'QT_QPA_PLATFORM': 'offscreen',
         'PYTHONUNBUFFERED': '1',
         'PYTHONPATH': LEAN,
+        'PYTEST_ADDOPTS': '',  # pytest within a test would take the coverage of that around it
         **changes,
     }
 
