@@ -95,12 +95,13 @@ def test_a_remote_module_is_dropped_when_qudi_finds_it_broken_and_comes_again():
     assert hasattr(ModuleManager, 'sigModuleStateChanged')
     manager = Manager()
     source = host.RemoteSource(SimpleNamespace(module_manager=manager), 'near')
-    for slot in manager.slots:
-        slot('hardware', 'other', 'BROKEN')
-        slot('hardware', 'far', 'idle')
-        assert manager['far']._instance == 'lost'
-        slot('hardware', 'far', 'BROKEN')
-        assert manager['far']._instance is None
+    source.watch()
+    (slot,) = manager.slots
+    slot('hardware', 'other', 'BROKEN')
+    slot('hardware', 'far', 'idle')
+    assert manager['far']._instance == 'lost'
+    slot('hardware', 'far', 'BROKEN')
+    assert manager['far']._instance is None
     assert source.renew() == 'new'
     source.close()
     assert not manager.slots

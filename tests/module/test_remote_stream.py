@@ -148,7 +148,18 @@ def test_a_program_that_wants_less_hurries_one_that_waits_for_more(
         configure(one)
         one.start_stream()
     near.stream.attention.end()  # its program does not only look, but waits
-    long_read = background(stream.read_data, 400)
+    readers, senders, send = set(), set(), link.ServiceConnection.send
+
+    def note_and_send(connection, *arguments):
+        senders.add(threading.get_ident())
+        send(connection, *arguments)
+
+    def note_and_read(buffer, count):
+        readers.add(threading.get_ident())
+        return buffer.read_data(count)
+
+    monkeypatch.setattr(link.ServiceConnection, 'send', note_and_send)
+    long_read = background(note_and_read, stream, 400)
     far = bench.qudi['far']
     wait_until(lambda: far.stream.readers.missing(0) == 400, 'the first read waits over there')
     monkeypatch.setattr(link, '_LONGEST_WAIT', 20.0)  # else the request returns soon anyway
@@ -156,8 +167,10 @@ def test_a_program_that_wants_less_hurries_one_that_waits_for_more(
         lambda: any(r.until > time.perf_counter() + 5 for r in far.stream.readers._waiting),
         'the request waits for long',
     )
-    read = background(near.read_data, 10)
+    read = background(note_and_read, near, 10)
     wait_until(lambda: far.stream.readers.missing(0) == 10, 'the second read waits there instead')
+    assert senders, 'the request in progress was not hurried'
+    assert not senders & readers, 'a read used the network with the lock of its stream held'
     bench.device.produce(10)
     assert len(read.result(5)[0]) == 20
     bench.device.produce(390)

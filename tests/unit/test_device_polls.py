@@ -29,6 +29,11 @@ class LateSamples:
         self.taken = 0
         self.count = 0  # that the next poll finds
 
+    def time_of_next(self, count):
+        return count
+
+    time_of_filling = time_of_next
+
     def forget_demand(self):
         pass
 
@@ -56,8 +61,6 @@ def polls(samples, stream):
     hardware = SimpleNamespace(
         samples=samples,
         half_of_buffer=math.inf,
-        time_of_next=lambda count: count,
-        time_of_filling=lambda count: count,
     )
     streams = SimpleNamespace(
         hardware=hardware, active=(member,), retire=lambda changes, is_poll: None

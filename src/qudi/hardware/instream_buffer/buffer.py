@@ -120,6 +120,7 @@ class DataInStreamBuffer(DataInStreamInterface):
         self._reports = BufferReports(self.module_name, *tell, limits)
         is_quitting = partial(host.is_quitting, weakref.proxy(self))
         self._joined.attach(Member(self._options, self._reports, is_quitting))
+        self._source.watch()
 
     def connect_modules(self, connections: Mapping[str, Any]) -> None:
         """Connect the hardware module; without it, the one in the configuration of this qudi.
@@ -183,7 +184,7 @@ class DataInStreamBuffer(DataInStreamInterface):
 
     def _follow_stream(self) -> None:
         """Lock the module's state while the stream is active. Called from any thread."""
-        # Whoever has the lock looks again when done, so others need not wait for its slots
+        # The thread that has the lock looks again when done: others need not wait for its slots
         while self._state_change_due() and self._state_lock.acquire(timeout=1.0):
             try:
                 change = self._state_change_due()

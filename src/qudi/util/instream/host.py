@@ -102,8 +102,8 @@ def activated_connections_of(main: Any, name: str) -> dict[str, Any]:
 class RemoteSource:
     """The remote module that a module of this qudi is connected to, if it is connected to one.
 
-    qudi keeps a remote module whose server is lost, and can neither reload it nor quit then. Here
-    it is dropped as soon as qudi notices.
+    qudi keeps a remote module whose server is lost, and can neither reload it nor quit then. It is
+    dropped here.
 
     Parameters
     ----------
@@ -119,6 +119,9 @@ class RemoteSource:
         targets = list(connections_of(main, name).values())
         remote = [target for target in targets if self._manager[target].is_remote]
         self._name = remote[0] if remote else None
+
+    def watch(self) -> None:
+        """Drop the module when qudi notices that its server is lost, until `close`."""
         if self._name is not None:
             self._manager.sigModuleStateChanged.connect(self._drop_if_lost)
 

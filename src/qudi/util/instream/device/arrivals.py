@@ -13,7 +13,9 @@ __all__ = ['ArrivedSamples']
 
 
 class ArrivedSamples(DeviceTime):
-    """What `DeviceSamples` does for a device here. No call waits for the other qudi.
+    """What `DeviceSamples` does for a device here, all in the thread of the device.
+
+    No call waits for the other qudi.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ class ArrivedSamples(DeviceTime):
     def time_of_next(self, count: float) -> float:
         """Return -inf if the next `count` samples have come.
 
-        If not, they are waited for from now on, and inf is returned. May be called from any thread.
+        If not, they are waited for from now on, and inf is returned.
         """
         if math.isinf(count):
             return self.time_of_filling(count)
@@ -47,7 +49,7 @@ class ArrivedSamples(DeviceTime):
         return self.time_of_next(1)
 
     def time_of_filling(self, count: float) -> float:
-        """Return -inf if `count` samples have come, inf if not; nobody waits for them."""
+        """Return -inf if `count` samples have come, inf if not; no read waits for them."""
         link = self._link
         return -math.inf if link.waiting >= count or link.error is not None else math.inf
 

@@ -231,12 +231,12 @@ class StreamHardware:
             self._device.arrived = lambda: request_poll(-math.inf)
 
     def time_of_next(self, count: float) -> float:
-        """Return when it will have the next `count` samples; see DeviceSamples. Any thread."""
-        return -math.inf if self.samples is None else self.samples.time_of_next(count)
+        """Return when it will have the next `count` samples, -inf if that is not known.
 
-    def time_of_filling(self, count: float) -> float:
-        """Return when it will have `count` samples for which nobody waits. Any thread."""
-        return -math.inf if self.samples is None else self.samples.time_of_filling(count)
+        Any thread, also with the lock of a stream held: it asks nobody.
+        """
+        samples = self.samples
+        return samples.time_of_next(count) if isinstance(samples, DeviceSamples) else -math.inf
 
     @property
     def half_of_buffer(self) -> float:

@@ -52,25 +52,25 @@ class DevicePolls:
     def demand(self) -> tuple[list[float], float]:
         """Return when reads can be served, and when a poll should come at the latest."""
         hardware, samples = self._hardware, self._hardware.samples
+        if samples is None:
+            return [], math.inf
         wanted, needed, latest = [], [], [hardware.half_of_buffer]
-        if samples is not None:
-            samples.forget_demand()
+        samples.forget_demand()
         for member in self._streams.active:
             if member.stream is None:
                 continue
             missing, at_the_latest = member.stream.demand
             latest.append(at_the_latest)
-            if missing == 0 and samples is not None:  # a program looks: at all polls there may be
+            if missing == 0:  # a program looks: at all polls there may be
                 allowed_at = member.stream.started_at + member.poll_interval
                 wanted.append(samples.time_of_look(allowed_at))
             else:
-                wanted.append(hardware.time_of_next(missing))
+                wanted.append(samples.time_of_next(missing))
                 needed.append(missing)
-            if samples is not None and not samples.is_rate_proven:
+            if not samples.is_rate_proven:
                 wanted.append(samples.asked_at + member.poll_interval)
-        if samples is not None:
-            self._enough = samples.taken + min(needed, default=math.inf)
-        return wanted, hardware.time_of_filling(min(latest))
+        self._enough = samples.taken + min(needed, default=math.inf)
+        return wanted, samples.time_of_filling(min(latest))
 
     def poll(self) -> tuple[float, bool]:
         """Hand what the hardware has to all streams.
@@ -93,7 +93,8 @@ class DevicePolls:
             for piece in samples.read(limit, partial(_lend, streams)):
                 for stream in streams:
                     try:
-                        skip(stream, samples.lost_before)
+                        if samples.lost_before:
+                            skip(stream, samples.lost_before)
                         stream.put(*piece)
                     except Exception as error:  # is no fault of the others
                         message = f'its samples could not be stored, {_text_of(error)}'

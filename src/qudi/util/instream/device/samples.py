@@ -136,7 +136,7 @@ class DeviceSamples(DeviceTime):
         return allowed_at
 
     def time_of_filling(self, count: float) -> float:
-        """Return when the device will have so many samples, for which nobody waits."""
+        """Return when the device will have so many samples, for which no read waits."""
         return self.time_of_next(count)
 
     @property

@@ -17,13 +17,11 @@ from typing import Any
 from rpyc.core.protocol import Connection
 
 from qudi.util.instream.host import calling_connection, is_closed, socket_of
-from qudi.util.instream.remote.wire import peer_address, quicken, watch_peer
+from qudi.util.instream.remote.wire import LONGEST_SILENCE, peer_address, quicken, watch_peer
 
 __all__ = ['RemoteClient', 'calling_client']
 
-# What is not acknowledged for so long, and was sent again so often, does not arrive (s). After an
-# outage of 5 s, TCP sends it again when 9.3 s have passed, or later on a slow network.
-_LONGEST_SILENCE = 12.0
+# What was sent again so often, and is not acknowledged for long, does not arrive
 _FEWEST_REPEATS = 3
 
 _POLLRDHUP = getattr(select, 'POLLRDHUP', 0)
@@ -101,4 +99,4 @@ def _is_unreachable(sock: socket.socket) -> bool:
     # struct tcp_info of Linux: tcpi_retransmits, and tcpi_last_ack_recv in ms
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
     silence = int.from_bytes(info[56:60], sys.byteorder) / 1000
-    return info[2] >= _FEWEST_REPEATS and silence >= _LONGEST_SILENCE
+    return info[2] >= _FEWEST_REPEATS and silence >= LONGEST_SILENCE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Callable, Hashable, Sequence
@@ -49,7 +48,6 @@ class RemoteDevice:
         self.module_name = f'{address.buffer}@{address.host}:{address.port}'
         self._name = uuid.uuid4().hex  # by which the other side knows this client
         self._control: ServiceConnection | None = None
-        self._is_calling = threading.Lock()  # not held for hurrying while the other thread calls
         self._constraints: DataInStreamConstraints | None = None
         self._described: tuple[Any, ...] = ()
         self._dtype = np.dtype(float)
@@ -63,17 +61,16 @@ class RemoteDevice:
     def _ask(self, request: str, *values: Any, seconds: float = _PATIENCE) -> Any:
         """Make a request, over a new connection if the last one is broken."""
         end = time.perf_counter() + seconds
-        with self._is_calling:
-            if self._control is not None:
-                try:
-                    return self._control.call(request, *values, seconds=seconds)
-                except ConnectionError:
-                    self._disconnect()
-                    if time.perf_counter() > end:
-                        raise
-            self._control = ServiceConnection(self._address, end - time.perf_counter())
-            self._describe(self._control.call('describe', seconds=end - time.perf_counter()))
-            return self._control.call(request, *values, seconds=end - time.perf_counter())
+        if self._control is not None:
+            try:
+                return self._control.call(request, *values, seconds=seconds)
+            except ConnectionError:
+                self._disconnect()
+                if time.perf_counter() > end:
+                    raise
+        self._control = ServiceConnection(self._address, end - time.perf_counter())
+        self._describe(self._control.call('describe', seconds=end - time.perf_counter()))
+        return self._control.call(request, *values, seconds=end - time.perf_counter())
 
     def _disconnect(self) -> None:
         control, self._control = self._control, None
@@ -97,13 +94,9 @@ class RemoteDevice:
             self._settings = settings
 
     def _hurry(self) -> None:
-        """Have the request of the link return, from any thread."""
-        if self._is_calling.acquire(blocking=False):
-            try:
-                if self._control is not None:
-                    self._control.send('hurry', self._name)
-            finally:
-                self._is_calling.release()
+        """Have the request of the link return."""
+        if self._control is not None:
+            self._control.send('hurry', self._name)
 
     # ---------------------------------------------------------------- as a module has it
 

@@ -16,20 +16,15 @@ import rpyc
 from rpyc.core.async_ import AsyncResultTimeout
 
 from qudi.util.instream.host import channel_of
-from qudi.util.instream.remote.wire import Address, break_off, connect
+from qudi.util.instream.remote.wire import LONGEST_SILENCE, Address, break_off, connect
 
 __all__ = [
-    'LONGEST_SILENCE',
     'Arrival',
     'NoBufferError',
     'RemoteStreamError',
     'ServiceConnection',
     'StreamLink',
 ]
-
-# Without an answer for so long (s), the connection is lost. After an outage of 5 s, TCP sends again
-# when 9.3 s have passed, or later on a slow network.
-LONGEST_SILENCE = 12.0
 
 # How long a request waits there for samples (s), and a request without a wish here
 _LONGEST_WAIT = 0.25
@@ -133,7 +128,7 @@ class ServiceConnection:
         return arrays.popleft()
 
     def send(self, request: str, *values: Any) -> None:
-        """Make a request whose result nobody needs; not while another thread calls."""
+        """Make a request whose result nobody needs; not during a call."""
         with suppress(Exception):
             self._connection.poll_all()  # earlier ones have been answered
             self._call(request, *values)

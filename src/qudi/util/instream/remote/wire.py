@@ -21,6 +21,7 @@ from rpyc.utils.factory import connect_channel
 from qudi.util.instream.host import set_channel, socket_of
 
 __all__ = [
+    'LONGEST_SILENCE',
     'Address',
     'PlainChannel',
     'WholeStream',
@@ -37,8 +38,9 @@ _MOST_BYTES = 2**26
 # What rpyc has in the head of a message, beside 0 and 1 for compressed: the bytes of an array
 _ARRAY = 2
 
-# The other side has stopped in the middle of a message for so long (s): it will not go on
-_LONGEST_PAUSE = 12.0
+# Without a word of the other side, or without its acknowledgement, for so long (s) a connection is
+# lost. After an outage of 5 s, TCP sends again when 9.3 s have passed, or later on a slow network.
+LONGEST_SILENCE = 12.0
 
 # After so many seconds without a word the operating system asks the other side whether it is
 # there, and gives up after so many questions, one a second. A busy program does not matter: the
@@ -212,7 +214,7 @@ def connect(address: Address, seconds: float) -> Connection:
         if address.certfile is not None:
             sock.settimeout(max(0.1, end - time.perf_counter()))
             sock = _tls_context(address).wrap_socket(sock)
-        sock.settimeout(_LONGEST_PAUSE)
+        sock.settimeout(LONGEST_SILENCE)
         connection = connect_channel(
             PlainChannel(WholeStream(sock)),
             VoidService,
@@ -246,7 +248,9 @@ def watch_peer(connection: Connection, only_requests: bool = False) -> None:
     sock = socket_of(connection)
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    options = {**_KEEPALIVE, 'TCP_USER_TIMEOUT': 12_000} if only_requests else _KEEPALIVE
+    options = dict(_KEEPALIVE)
+    if only_requests:
+        options['TCP_USER_TIMEOUT'] = int(1000 * LONGEST_SILENCE)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in options.items():
         if hasattr(socket, option):

@@ -323,7 +323,7 @@ class BufferedStream:
 def skip(stream: BufferedStream, count: int) -> None:
     """Note that so many samples were lost before they came here, and before those put in next."""
     with stream.lock:
-        if count and not stream.has_ended:
+        if not stream.has_ended:
             stream.tally.receive(count, count, stream.unread)
             stream.tally.overflow()
             if not stream._drops_oldest:
