@@ -81,9 +81,9 @@ def _coverage_of_qt_threads():
     trace_qt_threads()  # before each test, since one may have reloaded a module
 
 
-@pytest.fixture(scope='session', autouse=True)
+@pytest.fixture(scope='module', autouse=True)
 def _fast_garbage_collection():
-    """What the imports made need not be looked through after each test."""
+    """What imports and earlier modules made need not be looked through after each test."""
     gc.collect()
     gc.freeze()
 

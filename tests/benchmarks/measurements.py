@@ -60,6 +60,7 @@ class Scale:
     chunks: int = 512  # per timed piece with one consumer, fewer with several
     starts: int = 10
     seconds: float = 2.0  # that something streams
+    settling: float = 0.5  # before the CPU is measured: a stream that begins is polled more often
     short_seconds: float = 0.45  # of each start where latencies are measured
     judged_seconds: float = 3.0  # where they are compared with what is promised
     slow_reads: int = 60  # of each start where reads take long; half as many starts
@@ -188,17 +189,23 @@ class Stream:
     problem: BaseException | None = None
 
 
-def stream(contender_class: type[Contender], load: Load, seconds: float) -> Stream:
-    """Let consumers read for some seconds, in a phase between clock and polls by chance."""
+def stream(
+    contender_class: type[Contender], load: Load, seconds: float, settling: float = 0.0
+) -> Stream:
+    """Let consumers read for some seconds, in a phase between clock and polls by chance.
+
+    What happens in the `settling` seconds before them is not seen.
+    """
     seen = Stream()
     with contender_class(load) as contender:
         readers = [Reader(contender, number) for number in range(load.consumers)]
         with quiet():
             contender.start()
-            contender.device.looks.clear()  # a start may look as well
-            cpu, began = time.process_time(), time.perf_counter()
             for reader in readers:
                 reader.start()
+            time.sleep(settling)
+            contender.device.looks.clear()  # a start may look as well
+            cpu, began = time.process_time(), time.perf_counter()
             while not any(reader.problem for reader in readers):
                 rest = began + seconds - time.perf_counter()
                 if rest <= 0:
@@ -215,17 +222,19 @@ def stream(contender_class: type[Contender], load: Load, seconds: float) -> Stre
             raise RuntimeError(f'A read of {contender.name} hangs ({load})')
         seen.problem = next((r.problem for r in readers if r.problem), contender.problem)
         for reader in readers:
-            # Those that ended while it streamed
-            count = bisect_left(reader.times, began + seen.seconds)
-            seen.ages += list(contender.device.ages(reader.times[:count], reader.newest[:count]))
-            if not count and seen.problem is None:
+            # Those that ended while it was looked at
+            ended = slice(*(bisect_left(reader.times, t) for t in (began, began + seen.seconds)))
+            seen.ages += list(contender.device.ages(reader.times[ended], reader.newest[ended]))
+            if ended.start == ended.stop and seen.problem is None:
                 seen.problem = RuntimeError('a consumer got nothing')
     return seen
 
 
-def checked_stream(contender_class: type[Contender], load: Load, seconds: float) -> Stream:
+def checked_stream(
+    contender_class: type[Contender], load: Load, seconds: float, settling: float = 0.0
+) -> Stream:
     """Let consumers read, and raise if anything was lost."""
-    seen = stream(contender_class, load, seconds)
+    seen = stream(contender_class, load, seconds, settling)
     if seen.problem is not None:
         raise RuntimeError(f'{contender_class.name} failed ({load})') from seen.problem
     return seen
@@ -323,7 +332,9 @@ def everyday(scale: Scale) -> dict:
         seen: dict[str, list[Stream]] = {contender.name: [] for contender in STREAMING}
         for _ in range(scale.repeats):
             for contender in STREAMING:
-                seen[contender.name].append(checked_stream(contender, load, scale.seconds))
+                seen[contender.name].append(
+                    checked_stream(contender, load, scale.seconds, scale.settling)
+                )
         beat = median(len(s.looks) / s.seconds for s in seen[FixedBeat.name])
         assert beat > 0.6 * load.poll_rate, f'{beat:.0f} polls a second: FixedBeat does not work'
         result[name] = {

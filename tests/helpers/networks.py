@@ -18,14 +18,14 @@ def is_possible():
 
 
 class Network:
-    """Two computers, `server` and `client`: what to put in front of a command to run it on one."""
+    """Two computers, `server` and `client`: the names of their network namespaces."""
 
     server_address, client_address = '10.77.7.1', '10.77.7.2'
 
     def __init__(self):
         mark = uuid.uuid4().hex[:6]
         self._names = [f'instream-{side}-{mark}' for side in ('server', 'client')]
-        self.server, self.client = (('ip', 'netns', 'exec', name) for name in self._names)
+        self.server, self.client = self._names
         for name in self._names:
             _run('ip', 'netns', 'add', name)
             _run('ip', '-n', name, 'link', 'set', 'lo', 'up')
@@ -57,7 +57,10 @@ class Network:
     def traffic(self):
         """Bytes that went over the cable in both directions, with all headers."""
         text = subprocess.run(
-            [*self.client, 'cat', '/proc/net/dev'], check=True, capture_output=True, text=True
+            ['ip', 'netns', 'exec', self.client, 'cat', '/proc/net/dev'],
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout
         (line,) = (line for line in text.splitlines() if line.strip().startswith('cable:'))
         numbers = line.split(':')[1].split()

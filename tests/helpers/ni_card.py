@@ -466,12 +466,12 @@ class NIBench:
         channels, rate = buffer.active_channels, buffer.sample_rate
         return assert_made(samples, channels, rate, first, buffer.module_name)
 
-    def assert_reads_directly(self, channels, count, rate=rate):
+    def assert_reads_directly(self, channels, count, rate=rate, size=10_000):
         """Read the module itself, as a program without a buffer does, and return its samples.
 
         It delivers in the order of its constraints, whatever it was asked for.
         """
-        self.configure(self.device, channels, rate)
+        self.configure(self.device, channels, rate, size)
         self.device.start_stream()
         samples, _ = self.device.read_data(count)
         self.device.stop_stream()

@@ -118,6 +118,8 @@ class QudiHost(QtCore.QObject):
 
 def running_threads():
     """Return all threads of Qt that run, but for the caller's."""
-    threads = [thing for thing in gc.get_objects() if issubclass(type(thing), QtCore.QThread)]
+    things = gc.get_objects()
+    kinds = {kind for kind in set(map(type, things)) if issubclass(kind, QtCore.QThread)}
+    threads = [thing for thing in things if type(thing) in kinds]
     main = QtCore.QThread.currentThread()
     return [thread for thread in threads if thread is not main and thread.isRunning()]

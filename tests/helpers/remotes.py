@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
-from pathlib import Path
+from multiprocessing import forkserver
 
+import pytest
 import rpyc
 from qudi.util.yaml import yaml_dump
 
+import qudi_process
 from ports import free_port
 
 __all__ = [
@@ -32,8 +32,33 @@ __all__ = [
     'stream_entry',
 ]
 
-PROGRAM = Path(__file__).parents[1] / 'tools' / 'qudi_process.py'
 PATIENCE = 60.0  # for an answer, on a machine with much else to do (s)
+
+
+_MODULES = (
+    'qudi.hardware.instream_buffer.buffer',
+    'qudi.hardware.instream_buffer.remote',
+    'qudi.hardware.instream_buffer.simulator',
+    'qudi.logic.time_series_reader_logic',
+)
+
+
+def _prepare_processes():
+    """Return what begins processes: where the system can, one that has imported everything.
+
+    The imports of a qudi take 2 s of CPU.
+    """
+    if 'forkserver' not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context('spawn')
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['qudi_process', *_MODULES])
+    with pytest.MonkeyPatch.context() as patch:  # Python 3.12 and older look nowhere else
+        patch.setenv('PYTHONPATH', os.pathsep.join(sys.path))
+        forkserver.ensure_running()
+    return context
+
+
+_processes = _prepare_processes()
 
 
 class RemoteError(Exception):
@@ -97,17 +122,16 @@ class QudiProcess:
         Modules to activate at its start.
     accepted : pathlib.Path, optional
         Certificates of the clients that its server lets in.
-    prefix : sequence of str
-        What to put in front of the command that begins it.
+    network : str, optional
+        Name of the network namespace that it runs in.
     settings : dict
         More for the global section.
     """
 
     def __init__(
-        self, directory, hardware, logic=None, startup=(), accepted=None, prefix=(), **settings
+        self, directory, hardware, logic=None, startup=(), accepted=None, network=None, **settings
     ):
         directory.mkdir(parents=True, exist_ok=True)
-        self._prefix = prefix
         self.directory = directory
         (directory / 'qudi').mkdir(exist_ok=True)
         self.namespace_port = free_port()
@@ -122,38 +146,30 @@ class QudiProcess:
             'logic': logic or {},
         }
         yaml_dump(str(directory / 'remote.cfg'), config)
-        arguments = [] if accepted is None else ['--accept', accepted]
-        self._begin(directory / 'remote.cfg', *arguments)
+        self._begin(accepted=accepted, network=network)
 
     @classmethod
     def from_text(cls, directory, text):
         """Begin one with windows and the text of a configuration."""
         process = cls.__new__(cls)
-        process.directory, process._prefix = directory, ()
+        process.directory = directory
         (directory / 'qudi').mkdir()
         (directory / 'remote.cfg').write_text(text, encoding='utf-8')
-        process._begin(directory / 'remote.cfg', '--windows')
+        process._begin(with_windows=True)
         return process
 
-    def _begin(self, *arguments):
+    def _begin(self, **options):
         home = str(self.directory)
-        self._errors = (self.directory / 'errors.txt').open('w', encoding='utf-8')
-        self._process = subprocess.Popen(
-            [*self._prefix, sys.executable, str(PROGRAM), *map(str, arguments)],
-            env={
-                **os.environ,
-                'PYTHONPATH': os.pathsep.join(sys.path),
-                'HOME': home,
-                'USERPROFILE': home,
-                'APPDATA': home,
-                'QT_QPA_PLATFORM': 'offscreen',
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            encoding='utf-8',
+        environment = dict.fromkeys(('HOME', 'USERPROFILE', 'APPDATA'), home)
+        self._connection, other_end = _processes.Pipe()
+        self._process = _processes.Process(
+            target=qudi_process.main,
+            args=(other_end, self.directory / 'remote.cfg', environment),
+            kwargs=options,
+            daemon=True,
         )
+        self._process.start()
+        other_end.close()
         self._answers = {}
         self._numbers = itertools.count(1)
         self._arrived = threading.Condition()
@@ -166,10 +182,13 @@ class QudiProcess:
         return self._process.pid
 
     def _listen(self):
-        for line in self._process.stdout:
-            number, _, reply = line.partition('\t')
+        while True:
+            try:
+                number, reply = self._connection.recv()
+            except (EOFError, OSError):
+                break
             with self._arrived:
-                self._answers[int(number)] = json.loads(reply)
+                self._answers[number] = reply
                 self._arrived.notify_all()
         with self._arrived:
             self._answers = None
@@ -194,9 +213,9 @@ class QudiProcess:
 
     def _print_stacks(self):
         """End it with the stacks of all its threads, where the system can."""
-        with suppress(ValueError, subprocess.TimeoutExpired):
-            self._process.send_signal(signal.SIGABRT)
-            self._process.wait(20)
+        if hasattr(signal, 'SIGKILL'):  # not on Windows
+            os.kill(self.pid, signal.SIGABRT)
+            self._process.join(20)
 
     def console(self):
         """Connect to it as qudi's console does."""
@@ -205,8 +224,7 @@ class QudiProcess:
     def begin(self, code):
         """Have an expression evaluated; call what is returned for its value."""
         number = next(self._numbers)
-        self._process.stdin.write(f'{number}\t{code}\n')
-        self._process.stdin.flush()
+        self._connection.send((number, code))
         return lambda timeout=PATIENCE: self._expect(number, timeout)
 
     def ask(self, code, timeout=PATIENCE):
@@ -237,28 +255,27 @@ class QudiProcess:
     def kill(self):
         """End it at once, as a crash does."""
         self._process.kill()
-        self._process.wait(20)
+        self._process.join(20)
 
     def freeze(self):
-        self._process.send_signal(signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self):
-        self._process.send_signal(signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
     def quit(self, timeout=PATIENCE):
         """Quit it properly, return its exit code."""
         self.ask("in_main_thread(qudi, 'quit')")
-        return self._process.wait(timeout)
+        self._process.join(timeout)
+        assert not self._process.is_alive(), f'qudi does not quit for {timeout:g} s\n{self.text}'
+        return self._process.exitcode
 
     def close(self):
         """End it if it has not ended."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(20)
+        self.kill()
         self._reader.join(10)
-        for pipe in (self._process.stdin, self._process.stdout, self._errors):
-            with suppress(OSError):
-                pipe.close()
+        self._connection.close()
+        self._process.close()
 
 
 SIMULATOR = {
@@ -300,11 +317,11 @@ class Server(QudiProcess):
             **settings,
         )
 
-    def client(self, directory, shared, prefix=(), **certificates):
+    def client(self, directory, shared, network=None, **certificates):
         """Begin a qudi whose logic reads a module of this one."""
         entry = {**remote_entry(self.port, shared, **certificates), 'address': self.address}
         return QudiProcess(
-            directory, {shared: entry}, {'logic': logic_entry(shared)}, ['logic'], prefix=prefix
+            directory, {shared: entry}, {'logic': logic_entry(shared)}, ['logic'], network=network
         )
 
     def client_with_buffers(self, directory, shared):
@@ -320,7 +337,7 @@ class Server(QudiProcess):
             ['logic', 'near2'],
         )
 
-    def stream_client(self, directory, shared, prefix=(), port=None, **options):
+    def stream_client(self, directory, shared, network=None, port=None, **options):
         """Begin a qudi with two logics on a buffer of this one: on a RemoteInStream, and through a
         buffer on that."""
         port = port or self.port
@@ -332,7 +349,7 @@ class Server(QudiProcess):
             },
             {'logic1': logic_entry('far'), 'logic2': logic_entry('near')},
             ['logic1', 'logic2'],
-            prefix=prefix,
+            network=network,
         )
 
     def expect_idle(self, *buffers):

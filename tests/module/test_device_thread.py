@@ -329,7 +329,7 @@ def test_a_job_whose_caller_waited_is_not_undone(bench):
 
 
 @pytest.mark.parametrize('where', ['in the call', 'in undo'])
-def test_an_error_that_nobody_waits_for_is_reported(make_bench, where):
+def test_an_error_that_nobody_waits_for_is_reported(make_bench, wait_until, where):
     bench = make_bench(patience=0.2)
     hanging, undone = Hang(), []
     error = Panic('late')
@@ -349,7 +349,7 @@ def test_an_error_that_nobody_waits_for_is_reported(make_bench, where):
     with pytest.raises(RuntimeError):
         bench.run(call, undo=undo)
     hanging.release()
-    assert bench.run(lambda: 1) == 1
+    wait_until(lambda: bench.late, 'the error was reported')
     assert bench.late == [error]
     assert undone == ([] if where == 'in the call' else [1]), 'what failed needs no undo'
 

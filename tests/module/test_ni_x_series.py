@@ -130,7 +130,7 @@ def test_an_idle_buffer_takes_no_counter_from_another(ni):
 def test_an_idle_buffer_takes_no_sample_rate_from_another(ni):
     ni.add()
     fast = 500e3  # the card makes 1 MS/s in all
-    ni.assert_reads_directly(['ai0', 'ai1'], 1000, fast)
+    ni.assert_reads_directly(['ai0', 'ai1'], 1000, fast, 10**6)
     b0 = ni.qudi.add_buffer('b0')
     (b1,) = ni.buffers(1)
     ni.configure(b1, ['ai0', 'ai1', 'ai2'], fast, 10**6)

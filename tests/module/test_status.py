@@ -336,6 +336,7 @@ def test_an_end_is_logged_once_as_a_warning_only_if_something_is_wrong(bench, lo
     bench.device.produce(10)
     wait_until(lambda: broken.status.state == 'fault', 'the fault was noticed')
     wait_until(lambda: len(logged('simulator lost its cable')) == 2, 'the fault was logged')
+    wait_until(lambda: logged('of "buffer2" has'), 'the overflow was logged')
     assert [(level, 'it was stopped' in text) for level, text in logged('of "buffer1" has')] == [
         ('INFO', True)
     ]

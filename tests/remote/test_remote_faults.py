@@ -116,8 +116,8 @@ def network():
 @pytest.fixture
 def pair(begin, network):
     """Server and client on two computers, as far as they can see."""
-    server = begin(Server, address=network.server_address, prefix=network.server)
-    return server, begin(server.stream_client, 'buffer1', prefix=network.client)
+    server = begin(Server, address=network.server_address, network=network.server)
+    return server, begin(server.stream_client, 'buffer1', network=network.client)
 
 
 @needs_network

@@ -50,7 +50,7 @@ class Pair:
             },
             startup=['shared', 'local'],
             remote_modules_server={'address': host, 'port': self.port},
-            prefix=() if network is None else network.server,
+            network=None if network is None else network.server,
         )
         remote = {**remote_entry(self.port, 'shared'), 'address': host}
         hardware = {
@@ -62,7 +62,7 @@ class Pair:
             folder / 'client',
             hardware,
             startup=['program'],
-            prefix=() if network is None else network.client,
+            network=None if network is None else network.client,
         )
 
     def close(self):

@@ -1,7 +1,9 @@
 """Imports go one way: module -> device -> remote, stream; nothing imports the module."""
 
 import ast
+import functools
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -45,14 +47,32 @@ def room_of(path):
     return path.relative_to(ROOM).parts[0].removesuffix('.py')
 
 
-def imports_of(path):
-    tree = ast.parse(path.read_text(encoding='utf-8'))
-    for node in ast.walk(tree):
+class Facts(NamedTuple):
+    """What the source of a module says."""
+
+    lines: int
+    imports: list  # names of modules, and of what is imported from them
+    classes: list  # name and number of lines
+    words: set  # attributes and strings
+
+
+@functools.cache
+def facts_of(path):
+    text = path.read_text(encoding='utf-8')
+    facts = Facts(len(text.splitlines()), [], [], set())
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            facts.imports.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
-            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+            facts.imports.append(node.module)
+            facts.imports.extend(f'{node.module}.{alias.name}' for alias in node.names)
+        elif isinstance(node, ast.ClassDef):
+            facts.classes.append((node.name, node.end_lineno - node.lineno + 1))
+        elif isinstance(node, ast.Attribute):
+            facts.words.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            facts.words.add(node.value)
+    return facts
 
 
 @pytest.mark.parametrize('path', sorted(ROOM.rglob('*.py')), ids=name_of)
@@ -61,7 +81,7 @@ def test_each_room_imports_only_what_is_below_it(path):
     if room == '__init__':
         return
     allowed = MAY_IMPORT[room] | {room}
-    for name in imports_of(path):
+    for name in facts_of(path).imports:
         if name.startswith(f'{PACKAGE}.'):
             other = name.removeprefix(f'{PACKAGE}.').split('.')[0]
             assert other in allowed, f'{name_of(path)} imports {name}'
@@ -74,7 +94,7 @@ def test_the_files_of_the_command_import_only_what_comes_before_them(path):
     if path.stem == '__init__':
         return
     before = COMMAND[: COMMAND.index(path.stem)]
-    for name in imports_of(path):
+    for name in facts_of(path).imports:
         if name.startswith(f'{PACKAGE}.command.'):
             other = name.removeprefix(f'{PACKAGE}.command.').split('.')[0]
             assert other in before, f'{path.name} imports {name}'
@@ -87,25 +107,23 @@ def test_nothing_but_the_first_path_and_its_kin_imports_the_qudi_module(path):
         'hardware/instream_buffer/remote.py',  # it is a buffer itself
     ):
         return
-    found = [name for name in imports_of(path) if name.startswith('qudi.hardware')]
+    found = [name for name in facts_of(path).imports if name.startswith('qudi.hardware')]
     assert not found, f'{name_of(path)} imports {found}'
 
 
 @pytest.mark.parametrize('path', sorted((ROOM / 'device').glob('*.py')), ids=lambda p: p.name)
 def test_the_plan_and_the_clock_are_free_of_qt(path):
     if path.stem in ('clock', 'plan', 'jobs', 'offers', 'samples'):
-        found = [name for name in imports_of(path) if name.startswith(('qtpy', 'PySide'))]
+        found = [name for name in facts_of(path).imports if name.startswith(('qtpy', 'PySide'))]
         assert not found, f'{path.name} imports {found}'
 
 
 @pytest.mark.parametrize('path', MODULES, ids=name_of)
 def test_files_and_classes_are_short_enough_to_be_read(path):
-    text = path.read_text(encoding='utf-8')
-    assert len(text.splitlines()) <= MOST_LINES
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ClassDef):
-            lines = node.end_lineno - node.lineno + 1
-            assert lines <= MOST_CLASS_LINES, f'class {node.name} has {lines} lines'
+    facts = facts_of(path)
+    assert facts.lines <= MOST_LINES
+    for name, lines in facts.classes:
+        assert lines <= MOST_CLASS_LINES, f'class {name} has {lines} lines'
 
 
 @pytest.mark.parametrize('path', MODULES, ids=name_of)
@@ -113,8 +131,5 @@ def test_private_parts_of_qudi_and_rpyc_are_used_in_one_file(path):
     if path.name == 'host.py':
         return
     private = {'_channel', '____conn__', '_shutting_down', 'watchdog', '_getframe', 'deactivate'}
-    tree = ast.parse(path.read_text(encoding='utf-8'))
-    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    found = private & (names | {text for text in strings if isinstance(text, str)})
+    found = private & facts_of(path).words
     assert not found, f'{name_of(path)} uses {found}; put it into host.py, with a test'

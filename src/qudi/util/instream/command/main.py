@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
-__all__ = ['command', 'main']
+__all__ = ['command', 'demo_command', 'main']
 
 _OK, _FOUND, _CANNOT = 0, 1, 2
 
@@ -153,15 +155,18 @@ def _start_command(path: Path) -> str:
     return f'qudi -c "{path.resolve()}"'
 
 
-def command() -> None:
-    """Run `qudi-instream`."""
-    try:
-        code = main()
+def command(arguments: list[str] | None = None) -> None:
+    """Run `qudi-instream`. Ctrl-C ends it at once, without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    code = _OK
+    with contextlib.suppress(BrokenPipeError):  # as with `| head`
+        code = main(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
-    except BrokenPipeError:
-        code = 0
-    except KeyboardInterrupt:
-        code = 130
     # All is done. PySide2 crashes now and then while Python takes its modules apart
     os._exit(code)
+
+
+def demo_command() -> None:
+    """Run `qudi-instream-demo`, which is `qudi-instream demo`."""
+    command(['demo', *sys.argv[1:]])

@@ -18,7 +18,7 @@ from pathlib import Path
 from qudi.util.instream.demo.process import SessionProcess
 from qudi.util.instream.examples import example_paths
 
-__all__ = ['command', 'example_config_path', 'main', 'qt_problem']
+__all__ = ['example_config_path', 'main', 'qt_problem']
 
 _EXAMPLE = 'two_time_series.cfg'
 
@@ -168,10 +168,3 @@ def qt_problem(complaints: str) -> str:
 def example_config_path() -> Path:
     """Return the example's configuration, in a checkout or as the wheel has installed it."""
     return example_paths()[_EXAMPLE]
-
-
-def command() -> None:
-    """Run the demo as a command."""
-    code = main()
-    # What is left in sys.stdout after `| head` has gone would give a complaint
-    os._exit(code)

@@ -1,17 +1,14 @@
-"""A qudi of its own that does what it is told on its standard input. A process for tests/remote.
+"""A qudi of its own that does what it is told, in a process of its own.
 
-python qudi_process.py CONFIG [--accept CERTIFICATES] [--windows]
-
-Each line is a number, a tab and a Python expression, evaluated in a thread of its own; the answer
-is a line with the number and either its value or the error as JSON. The process ends with its
-input.
+`main` is what that process runs. Each request is a number and a Python expression, evaluated in a
+thread of its own; the answer is the number and either the value or the error. The process ends
+with its connection.
 """
 
-import argparse
+import ctypes
 import faulthandler
 import json
 import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -35,23 +32,8 @@ from qtpy import QtCore, QtWidgets
 from qudi.util.instream.remote.secured import accept_only
 from tracing import trace_qt_threads
 
-faulthandler.enable()
-trace_qt_threads()
-# What qudi and others print must not come in between
-answers = os.fdopen(os.dup(1), 'w', encoding='utf-8')
-os.dup2(2, 1)
-parser = argparse.ArgumentParser()
-parser.add_argument('config')
-parser.add_argument('--accept', type=Path)
-parser.add_argument('--windows', action='store_true')
-options = parser.parse_args()
-if options.accept is not None:
-    accept_only(options.accept)
-application = (QtWidgets.QApplication if options.windows else QtCore.QCoreApplication)([])
-qudi = Qudi(no_gui=not options.windows, config_file=options.config)
 records = {}
 _KINDS = {value: name for name, value in vars(consts).items() if name.startswith('HANDLE_')}
-_answers_lock = threading.Lock()
 
 
 class Record:
@@ -214,7 +196,6 @@ class Heart(QtCore.QObject):
 
     def __init__(self):
         super().__init__()
-        self.moveToThread(application.thread())
         self._timer = None
         self._look = None
 
@@ -260,9 +241,6 @@ def look_every(seconds, look):
     return look_if_due
 
 
-heart = Heart()
-
-
 def consume(buffer, rate, block, seconds):
     """Read a stream in blocks for so long; return what came, and how far it lags behind (s)."""
     one = module(buffer)
@@ -293,27 +271,62 @@ def log(words='', level=''):
         return [line.rstrip() for line in file if words in line and level in line]
 
 
-def answer(number, code):
-    try:
-        reply = {'value': eval(code, globals())}
-    except BaseException as error:
-        reply = {'error': f'{type(error).__name__}: {error}'}
-    with _answers_lock:
-        answers.write(f'{number}\t{json.dumps(reply, default=str)}\n')
-        answers.flush()
+class Answers:
+    """Takes requests from a connection and answers them."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self._lock = threading.Lock()  # one answer at a time
+
+    def listen(self):
+        """Answer requests until the connection has ended, then end the process."""
+        while True:
+            try:
+                number, code = self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(9)  # the process that began this one has gone
+            threading.Thread(target=self._answer, args=(number, code), daemon=True).start()
+
+    def _answer(self, number, code):
+        try:
+            reply = {'value': eval(code, globals())}
+        except BaseException as error:
+            reply = {'error': f'{type(error).__name__}: {error}'}
+        self.send(number, reply)
+
+    def send(self, number, reply):
+        with self._lock:
+            self._connection.send((number, json.loads(json.dumps(reply, default=str))))
 
 
-def listen():
-    for line in sys.stdin:
-        number, code = line.rstrip('\n').split('\t', 1)
-        threading.Thread(target=answer, args=(number, code), daemon=True).start()
-    os._exit(9)  # whoever began this process has gone
+def _enter(network):
+    """Move this process into a network namespace. Linux, as root."""
+    with open(f'/run/netns/{network}') as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0):
+            raise OSError(ctypes.get_errno(), f'cannot enter the network {network}')
 
 
-def begin():
-    threading.Thread(target=listen, daemon=True).start()
-    answer(0, 'True')
+def main(connection, config, environment, accepted=None, with_windows=False, network=None):
+    """Run qudi with a configuration, and do what comes over a connection."""
+    global qudi, heart
+    os.environ.update(environment)
+    errors = os.open(Path(config).with_name('errors.txt'), os.O_WRONLY | os.O_CREAT)
+    for number in (1, 2):  # also what libraries print
+        os.dup2(errors, number)
+    faulthandler.enable()
+    if network is not None:
+        _enter(network)
+    trace_qt_threads()
+    if accepted is not None:
+        accept_only(accepted)
+    _application = (QtWidgets.QApplication if with_windows else QtCore.QCoreApplication)([])
+    qudi = Qudi(no_gui=not with_windows, config_file=str(config))
+    heart = Heart()
+    answers = Answers(connection)
 
+    def begin():
+        threading.Thread(target=answers.listen, daemon=True).start()
+        answers.send(0, {'value': True})
 
-QtCore.QTimer.singleShot(0, begin)
-qudi.run()
+    QtCore.QTimer.singleShot(0, begin)
+    qudi.run()
