@@ -50,9 +50,9 @@ def pytest_addoption(parser):
 
 
 def pytest_xdist_auto_num_workers():
-    """Return two processes for each core: most tests wait most of the time."""
+    """Return three processes for each core: most tests wait most of the time."""
     count = getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count() or 1))
-    return 2 * len(count(0))
+    return 3 * len(count(0))
 
 
 def pytest_collection_modifyitems(items):
