@@ -93,7 +93,7 @@ def nothing_left_behind():
     """Fail a test that leaves a thread, a registry entry or a running device."""
     yield
     gc.collect()
-    entries = [entry.distributor.streamer_name for entry in registry._entries.values()]
+    entries = [distributor.streamer_name for distributor in registry.distributors()]
     threads = [thread.objectName() for thread in running_threads()]
     assert not entries, f'Left in the registry: {entries}'
     assert not threads, f'Threads left running: {threads}'

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 from qudi.interface.data_instream_interface import SampleTiming, StreamingMode
@@ -32,7 +34,7 @@ class Bench:
     def wait_for_reader(self, buffer, readers=1):
         """Wait until reads of this buffer wait for samples."""
         self._wait_until(
-            lambda: len(buffer._reader._stream.readers._waiting) == readers,
+            lambda: len(buffer.stream.readers.waiting) == readers,
             f'{readers} reads began to wait',
         )
 
@@ -44,27 +46,35 @@ class Bench:
         self.let_poll_finish()
 
     @staticmethod
-    def let_reports_finish(buffer):
-        """Wait until the reports so far, about a start for example, have been made."""
-        is_done = threading.Event()
-        buffer._reports._reports.put(is_done.set)
-        assert is_done.wait(10), f'the reports of {buffer.module_name} hang'
+    @contextmanager
+    def start_with_slow_log(buffer):
+        """Start a buffer, and let its reports wait for a log handler that takes its time.
 
-    @staticmethod
-    def hold_reports(buffer):
-        """Let no report of a buffer be made, its change of state among them, until that is called.
-
-        As a log handler does that takes its time.
+        No report is made meanwhile, its changes of state among them.
         """
-        go_on = threading.Event()
-        buffer._reports._reports.put(lambda: go_on.wait(10))
-        return go_on.set
+        is_logging, go_on = threading.Event(), threading.Event()
+
+        def wait(record):
+            if record.getMessage().startswith(f'"{buffer.module_name}" streams from'):
+                is_logging.set()
+                assert go_on.wait(20)
+            return True
+
+        logger = logging.getLogger('qudi.util.instream.device.reports')
+        logger.addFilter(wait)
+        try:
+            buffer.start_stream()
+            assert is_logging.wait(10), f'the start of {buffer.module_name} was not logged'
+            yield
+        finally:
+            logger.removeFilter(wait)
+            go_on.set()
 
     @staticmethod
     def let_poll_finish():
         """Wait until the poll that took the last samples has handed them out."""
         for distributor in registry.distributors():
-            distributor._thread.run(lambda: None, 'The test')
+            distributor.thread.run(lambda: None, 'The test')
 
     def assert_delivers(self, buffer, first, count):
         """Read and compare with what the device made from sample `first` on."""

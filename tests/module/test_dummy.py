@@ -100,7 +100,7 @@ def test_an_overflow_in_the_dummy_itself_is_a_fault_of_the_hardware(make_buffers
         one.configure(['APD'], StreamingMode.CONTINUOUS, 100_000, 1_000_000)
     buffer.start_stream()
     (distributor,) = registry.distributors()
-    distributor._thread.run(lambda: time.sleep(0.3), 'The test')  # no poll meanwhile
+    distributor.thread.run(lambda: time.sleep(0.3), 'The test')  # no poll meanwhile
     wait_until(lambda: buffer.module_state() == 'idle', 'the fault was noticed')
     with pytest.raises(RuntimeError, match='OverflowError: Sample buffer has overflown') as caught:
         buffer.read_data(100_000)

@@ -1,6 +1,5 @@
 """Faults beyond the table: starts and stops that fail, hanging calls, two faults at once."""
 
-import math
 import re
 import threading
 import time
@@ -254,12 +253,12 @@ def test_a_stop_during_a_hanging_start_is_obeyed_later(make_bench, background, w
             at_work.set()
             assert go_on.wait(10)
 
-        background(distributor._thread.run, work, 'The test')
+        background(distributor.thread.run, work, 'The test')
         assert at_work.wait(10)
     bench.device.faults.add('configure slowly')
     start = background(buffer.start_stream)
     if when == 'before it begins':  # a stop counts also while the start still waits for the device
-        wait_until(lambda: distributor._thread._jobs._jobs, 'the start was called')
+        wait_until(lambda: len(distributor.thread.jobs), 'the start was called')
         with pytest.raises(RuntimeError, match='"buffer1" has stopped, but "streamer" has not'):
             buffer.stop_stream()
         error = start.exception(10)
@@ -404,9 +403,9 @@ def test_a_stop_waits_on_when_another_call_follows_the_one_it_waited_for(make_be
     buffer.start_stream()
     (distributor,) = registry.distributors()
     for _ in range(3):  # calls of other buffers, each shorter than the patience
-        background(distributor._thread.run, lambda: time.sleep(0.6), 'The test')
+        background(distributor.thread.run, lambda: time.sleep(0.6), 'The test')
     began = time.perf_counter()
-    while not distributor._thread._jobs._jobs:
+    while not len(distributor.thread.jobs):
         assert time.perf_counter() - began < 5
     buffer.stop_stream()
     assert time.perf_counter() - began > 1.2, 'it did not wait, this proves nothing'
@@ -419,9 +418,10 @@ def test_a_call_that_lasts_as_long_as_a_sample_does_not_hang(make_bench, backgro
     configure(buffer, rate=1.0)
     buffer.start_stream()
     (distributor,) = registry.distributors()
-    slow = background(distributor._thread.run, lambda: time.sleep(0.9), 'The test')
+    patience = distributor.thread.patience_left
+    slow = background(distributor.thread.run, lambda: time.sleep(0.9), 'The test')
     began = time.perf_counter()
-    while distributor._thread._jobs._busy_since == math.inf:
+    while distributor.thread.patience_left == patience:
         assert time.perf_counter() - began < 5
     buffer.stop_stream()
     slow.result(5)
@@ -512,7 +512,7 @@ def test_an_error_in_the_part_of_one_stream_ends_that_one_only(bench, wait_until
     def no_memory(*_):
         raise MemoryError('no memory left')
 
-    victim._reader._stream.put = no_memory
+    victim.stream.put = no_memory
     bench.produce(5)
     wait_until(lambda: victim.module_state() == 'idle', 'the victim counts as inactive')
     bench.assert_delivers(victim, 0, 5)

@@ -13,7 +13,6 @@ from qudi.hardware.instream_buffer.simulator import foretold_samples
 from qtpy import QtCore
 
 from bench import configure
-from qudi.util.instream.stream import SampleRing
 
 DIRECT = QtCore.Qt.ConnectionType.DirectConnection
 
@@ -165,25 +164,20 @@ def test_an_own_request_that_the_device_refuses_at_its_start_is_told_unchanged(b
 # -------------------------------------------------------------------- errors of one stream
 
 
-def test_an_error_in_the_part_of_one_stream_ends_that_stream_only(
-    bench, background, monkeypatch, wait_until
-):
+def test_an_error_in_the_part_of_one_stream_ends_that_stream_only(bench, background, wait_until):
     victim, other = bench.buffers(2)
-    configure(victim, size=777)
-    configure(other, size=1000)
+    for buffer in (victim, other):
+        configure(buffer)
     victim.start_stream()
     other.start_stream()
     bench.produce(10)
     read = background(victim.read_data, 100)
     bench.wait_for_reader(victim)
-    write = SampleRing.write
 
-    def write_or_fail(ring, *args, **kwargs):
-        if ring.capacity == 777:
-            raise MemoryError('no memory for this ring')
-        return write(ring, *args, **kwargs)
+    def fail(*_):
+        raise MemoryError('no memory for this ring')
 
-    monkeypatch.setattr(SampleRing, 'write', write_or_fail)
+    victim.stream.ring.write = fail
     bench.produce(10)
     error = read.exception(5)
     assert isinstance(error, RuntimeError)
@@ -192,7 +186,6 @@ def test_an_error_in_the_part_of_one_stream_ends_that_stream_only(
     wait_until(lambda: victim.module_state() == 'idle', 'the victim counts as inactive')
     bench.assert_delivers(other, 0, 20)
     assert (other.status.state, bench.device.starts, bench.device.stops) == ('running', 1, 0)
-    monkeypatch.undo()
     victim.start_stream()
     bench.produce(10)
     bench.assert_delivers(victim, 20, 10)

@@ -18,7 +18,7 @@ import pytest
 from qtpy import QtCore
 
 from bench import configure
-from qudi.util.instream.device import registry
+from qudi.util.instream.device import BufferReports, registry
 from qudi.util.instream.stream import TimeLimits
 from qudi_host import running_threads
 
@@ -108,8 +108,8 @@ def test_a_deactivated_buffer_says_that_it_is(bench):
 
 
 def test_a_call_that_was_late_for_a_deactivation_says_so(bench):
-    first, _ = bench.buffers(2)
-    distributor = first._distributor
+    bench.buffers(2)
+    (distributor,) = registry.distributors()
     bench.qudi.deactivate('buffer1')
     for call in (distributor.stream, distributor.start, distributor.settings):
         with pytest.raises(RuntimeError, match='"buffer1" is not activated, activate it in qudi'):
@@ -178,7 +178,7 @@ def test_cycles_leave_no_threads_no_objects_and_no_memory(bench, dies, no_log_li
         for _ in range(count):
             for name in ('buffer1', 'buffer2'):
                 bench.qudi.activate(name).start_stream()
-            consumer = weakref.ref(bench.qudi['buffer1']._reader._stream)
+            consumer = weakref.ref(bench.qudi['buffer1'].stream)
             bench.produce(5)
             for name in ('buffer1', 'buffer2'):
                 bench.assert_delivers(bench.qudi[name], 0, 5)
@@ -312,21 +312,18 @@ def test_nobody_changes_the_state_while_qudi_deactivates(bench, background, wait
     (distributor,) = registry.distributors()
     other.start_stream()
     configure(buffer, size=10)
-    buffer.start_stream()
-    bench.let_reports_finish(buffer)
-    tell = bench.hold_reports(buffer)
-    bench.device.produce(20)  # overflows
-    wait_until(lambda: 'buffer1' not in distributor.active_names, 'the buffer is inactive')
-    deactivate, states = buffer._deactivate_in_qudi, []
+    deactivate, states = buffer.module_state.on_before_deactivate, []
 
-    def deactivate_while_another_thread_looks():
-        background(buffer._follow_stream).result(5)
+    def deactivate_while_another_thread_stops(event):
+        background(buffer.stop_stream).result(5)
         states.append(buffer.module_state())
-        deactivate()
+        return deactivate(event)
 
-    buffer._deactivate_in_qudi = deactivate_while_another_thread_looks
-    bench.qudi.deactivate('buffer1')
-    tell()
+    buffer.module_state.on_before_deactivate = deactivate_while_another_thread_stops
+    with bench.start_with_slow_log(buffer):
+        bench.device.produce(20)  # overflows
+        wait_until(lambda: 'buffer1' not in distributor.active_names, 'the buffer is inactive')
+        bench.qudi.deactivate('buffer1')
     assert states == ['locked'], 'another thread changed the state during a deactivation'
     assert buffer.module_state() == 'deactivated'
     other.stop_stream()
@@ -337,10 +334,10 @@ def test_a_removed_buffer_and_its_threads_are_freed_at_once(bench):
     (distributor,) = registry.distributors()
     buffer.start_stream()
     bench.produce(5)
-    things = (buffer, buffer._reports, distributor, distributor._thread)
-    mortals = [weakref.ref(thing) for thing in things]
-    del things
-    del buffer, distributor
+    reports = [thing for thing in gc.get_objects() if type(thing) is BufferReports]
+    assert reports
+    mortals = [weakref.ref(thing) for thing in (buffer, distributor, distributor.thread, *reports)]
+    del buffer, distributor, reports
     gc.collect()
     gc.disable()
     try:
@@ -389,7 +386,7 @@ def test_a_stop_during_a_slow_start_is_obeyed(bench, background, wait_until, slo
     wait_until(lambda: bench.device.blocked, 'the device takes its time')
     (distributor,) = registry.distributors()
     stop = background(buffer.stop_stream)
-    wait_until(lambda: distributor._thread._jobs._jobs, 'the stop was called')
+    wait_until(lambda: len(distributor.thread.jobs), 'the stop was called')
     bench.device.released.set()
     start.result(10)
     stop.result(10)
@@ -480,13 +477,17 @@ def test_a_program_that_ends_without_deactivating_ends_cleanly(tmp_path, streami
     assert result.returncode == 0, result.stderr
 
 
-def test_a_start_of_a_running_buffer_tells_what_is_dropped(bench, caplog):
+def test_a_start_of_a_running_buffer_tells_what_is_dropped(bench, caplog, wait_until):
     buffer = bench.buffer('buffer1')
     configure(buffer)
     buffer.start_stream()
     bench.produce(30)
     buffer.start_stream()
-    bench.let_reports_finish(buffer)
-    (record,) = (r for r in caplog.records if 'is started again' in r.getMessage())
+
+    def warnings():
+        return [r for r in caplog.records if 'is started again' in r.getMessage()]
+
+    wait_until(warnings, 'the log says so')
+    (record,) = warnings()
     assert record.levelno == logging.WARNING
     assert '30 unread samples per channel are dropped' in record.getMessage()

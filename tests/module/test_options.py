@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from qudi.util.instream.stream import BufferOptions
+
 
 @pytest.mark.parametrize(
     ('options', 'text'),
@@ -37,10 +39,12 @@ def reason_not_to_load(bench, options):
 
 
 def test_every_option_has_its_default(bench):
-    buffer = bench.qudi.add_buffer('buffer')
-    assert (buffer._allow_overwrite, buffer._max_poll_rate) == (False, 30.0)
-    assert (buffer._follow_running, buffer._read_timeout) == (False, 10.0)
+    assert bench.qudi.add_buffer('buffer').status.allow_overwrite is False
+    options = BufferOptions.from_config('buffer', {})
+    assert (options.allow_overwrite, options.max_poll_rate) == (False, 30.0)
+    assert (options.follow_running, options.read_timeout) == (False, 10.0)
 
 
 def test_null_is_no_read_timeout(bench):
-    assert bench.qudi.add_buffer('buffer', read_timeout=None)._options.read_timeout is None
+    assert bench.qudi.add_buffer('buffer', read_timeout=None)
+    assert BufferOptions.from_config('buffer', {'read_timeout': None}).read_timeout is None

@@ -84,7 +84,7 @@ def test_a_waiting_read_gets_its_samples_in_the_main_thread(bench, background):
     buffer.start_stream()
 
     def produce_when_it_waits():
-        while not buffer._reader._stream.readers._waiting:
+        while not buffer.stream.readers.waiting:
             time.sleep(0.001)
         bench.device.produce(100)
 

@@ -56,17 +56,13 @@ def test_module_state_tells_whether_a_buffer_streams(bench):
 def test_module_state_is_idle_when_a_stop_returns_even_if_the_device_was_first(bench, wait_until):
     (buffer,) = bench.buffers(1)
     (distributor,) = registry.distributors()
-    buffer.start_stream()
-    bench.let_reports_finish(buffer)
-    tell = bench.hold_reports(buffer)
-    # As the first step of a stop does
-    buffer._reader._stream.end(StreamEnd.STOPPED, 'it was stopped')
-    wait_until(lambda: not distributor.active_names, 'a poll let go of the buffer')
-    assert buffer.module_state() == 'locked', 'the buffer was told already, this proves nothing'
-    buffer.stop_stream()
-    state = buffer.module_state()
-    tell()
-    assert state == 'idle'
+    with bench.start_with_slow_log(buffer):
+        # As the first step of a stop does
+        buffer.stream.end(StreamEnd.STOPPED, 'it was stopped')
+        wait_until(lambda: not distributor.active_names, 'a poll let go of the buffer')
+        assert buffer.module_state() == 'locked', 'it was told already, this proves nothing'
+        buffer.stop_stream()
+        assert buffer.module_state() == 'idle'
 
 
 def test_a_late_buffer_gets_the_stream_from_its_start_on(bench):
@@ -276,14 +272,15 @@ def test_a_buffer_that_cannot_be_told_keeps_no_other_one_in_the_dark(bench, capl
     for buffer in buffers:
         buffer.start_stream()
 
-    def fail():
+    def fail(_):
         raise RuntimeError('Internal C++ object already deleted.')
 
-    buffers[0]._reports._follow_state = fail
+    buffers[0].module_state.onbeforeunlock = fail
     bench.device.faults.add('raise in read')
     bench.device.produce(10)
     wait_until(
         lambda: all(buffer.module_state() == 'idle' for buffer in buffers[1:]), 'others are told'
     )
     wait_until(lambda: 'A report about "buffer1" has failed' in caplog.text, 'the log says so')
-    buffers[0]._follow_stream()
+    del buffers[0].module_state.onbeforeunlock
+    buffers[0].stop_stream()

@@ -3,6 +3,7 @@
 import math
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from qudi.interface.data_instream_interface import StreamingMode
@@ -11,7 +12,7 @@ from qudi.interface.data_instream_interface import StreamingMode
 from qtpy import QtCore
 
 from bench import configure
-from qudi.util.instream.device import guard, registry
+from qudi.util.instream.device import registry
 from qudi.util.instream.device.thread import DeviceThread
 from qudi.util.instream.stream import TimeLimits
 
@@ -42,7 +43,7 @@ def thread(qapp):
         QUEUED_PATIENCE,
     )
     yield thread
-    if not thread._thread.isFinished():
+    with suppress(RuntimeError):  # it was closed by the test
         thread.close(lambda: None, 'The test')
 
 
@@ -65,7 +66,7 @@ def test_a_job_that_waits_while_the_thread_ends_has_an_error(thread, background)
     background(thread.run, slow, 'The test')
     assert slow.has_begun.wait(10)
     waiting = background(thread.run, lambda: None, 'It cannot start')
-    while not thread._jobs._jobs:
+    while not len(thread.jobs):
         time.sleep(0.001)
     quitting = background(thread.quit, 10)
     error = waiting.exception(5)
@@ -133,8 +134,9 @@ def test_ctrl_c_in_a_stop_leaves_no_device_running(bench, monkeypatch, wait_unti
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
+    (distributor,) = registry.distributors()
     with monkeypatch.context() as patch:
-        patch.setattr(buffer._distributor._thread, 'run', interrupt)
+        patch.setattr(distributor.thread, 'run', interrupt)
         with pytest.raises(KeyboardInterrupt):
             buffer.stop_stream()
     wait_until(lambda: bench.device.module_state() == 'idle', 'a poll has stopped the device')
@@ -270,7 +272,12 @@ def test_a_refused_start_configures_the_device_of_another_program_no_further(ben
     configure(buffer, ['a'])
     calls = len(bench.device.configure_calls)
 
-    bench.device.make_error = lambda: guard._refusal('it is taken')
+    def refusal():  # as of a guard in another process
+        error = RuntimeError('it is taken')
+        error.streamer_is_taken = True
+        return error
+
+    bench.device.make_error = refusal
     bench.device.faults.add('raise in start')
     with pytest.raises(RuntimeError, match='it is taken'):
         buffer.start_stream()

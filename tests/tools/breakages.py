@@ -125,7 +125,7 @@ BREAKAGES = [
     Breakage(
         'a job runs in the thread of its caller',
         'DeviceThread.run',
-        'self._jobs.run(Job(call, consequence, **options))',
+        'self.jobs.run(Job(call, consequence, **options))',
         'call()',
         'module/test_device_thread.py::test_all_calls_come_from_one_thread_of_its_own',
     ),
@@ -149,8 +149,8 @@ BREAKAGES = [
         'each caller has a patience of its own',
         'JobQueue._wait_for',
         'left = self._patience_for(job)',
-        "since = vars(job).setdefault('since', time.perf_counter())\n"
-        'left = max(0.0, since + self._patience - time.perf_counter())',
+        "since = vars(job).setdefault('since', self._now())\n"
+        'left = max(0.0, since + self._patience - self._now())',
         'module/test_device_thread.py::'
         'test_callers_share_the_patience_which_counts_from_the_beginning_of_the_call',
     ),

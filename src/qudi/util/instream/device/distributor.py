@@ -58,23 +58,21 @@ class StreamDistributor:
         self._opened: tuple[DeviceStreams, DevicePolls] | None = None
         self._left = threading.Event()
         self._limits = limits
-        self._thread = DeviceThread(self._poll, self._demand, self._report_late, limits.patience)
+        self.thread = DeviceThread(self._poll, self._demand, self._report_late, limits.patience)
 
     # ---------------------------------------------------------------- the device's thread
 
     def _run(self, change: Callable[[Changes], Result], consequence: str, **options: Any) -> Result:
         """Make a change in the device's thread, and carry out what it causes."""
-        return self._thread.run(partial(changed, change), consequence, **options)
+        return self.thread.run(partial(changed, change), consequence, **options)
 
     def _open(self, changes: Changes) -> None:
         if self._opened is None:
             hardware = StreamHardware(self._streamer, self._source)
-            hardware.poll_on_arrival(self._thread.request_poll)
-            streams = DeviceStreams(
-                hardware, self._members, self._thread, self._limits.longest_rest
-            )
+            hardware.poll_on_arrival(self.thread.request_poll)
+            streams = DeviceStreams(hardware, self._members, self.thread, self._limits.longest_rest)
             self._opened = streams, DevicePolls(streams)
-            self._thread.set_name(hardware.name)
+            self.thread.set_name(hardware.name)
 
     @property
     def _streams(self) -> DeviceStreams:
@@ -82,7 +80,8 @@ class StreamDistributor:
         return self._opened[0]
 
     @property
-    def _polls(self) -> DevicePolls:
+    def polls(self) -> DevicePolls:
+        """What polls the device; but for rates of polls, for its thread."""
         assert self._opened is not None
         return self._opened[1]
 
@@ -91,10 +90,10 @@ class StreamDistributor:
         return self._streams.hardware
 
     def _poll(self) -> tuple[float, bool]:
-        return self._polls.poll()
+        return self.polls.poll()
 
     def _demand(self) -> tuple[list[float], float]:
-        return self._polls.demand() if self._opened else ([], math.inf)
+        return self.polls.demand() if self._opened else ([], math.inf)
 
     def _report_late(self, error: BaseException) -> None:
         """Tell of an error whose caller has given up waiting for it."""
@@ -150,11 +149,11 @@ class StreamDistributor:
                 forget()
                 self._left.set()
 
-        self._thread.close(leave, f'"{self.streamer_name}" could not be released')
+        self.thread.close(leave, f'"{self.streamer_name}" could not be released')
 
     def wait_until_left(self) -> bool:
         """Wait for a `close` in another thread while patience lasts; return whether it is done."""
-        return self._left.wait(self._thread.patience_left)
+        return self._left.wait(self.thread.patience_left)
 
     def _member(self, name: str) -> Member:
         try:
@@ -167,7 +166,7 @@ class StreamDistributor:
     @property
     def streamer_name(self) -> str:
         """Name of the hardware module."""
-        return self._thread.device_name
+        return self.thread.device_name
 
     @property
     def constraints(self) -> DataInStreamConstraints:
@@ -199,7 +198,7 @@ class StreamDistributor:
                 streaming_mode=settings.streaming_mode.name,
             )
         if stream is not None:
-            return stream.status(**others, poll_rate=self._polls.rate_of(stream))
+            return stream.status(**others, poll_rate=self.polls.rate_of(stream))
         return StreamStatus(
             **others,
             ring_size=0 if settings is None else settings.channel_buffer_size,
@@ -229,9 +228,9 @@ class StreamDistributor:
         if own is not None and not hardware.holds_rate(own.sample_rate):
             return own.sample_rate
         if self._streams.active:
-            self._polls.is_rate_wanted = True
+            self.polls.is_rate_wanted = True
         elif hardware.is_rate_older_than(min(member.poll_interval, _LONGEST_RATE_AGE)):
-            self._thread.run(hardware.update_rate, f'"{name}" cannot tell its sample rate')
+            self.thread.run(hardware.update_rate, f'"{name}" cannot tell its sample rate')
         rate = hardware.sample_rate
         if applied is not None:
             member.rates_told.append((rate, applied.sample_rate))

@@ -73,6 +73,8 @@ class JobQueue:
         Called with the exception of a job whose caller has given up.
     patience : float
         Seconds that a call of the device may take until its callers give up.
+    clock : callable, optional
+        Returns the time in seconds, as `time.perf_counter`.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class JobQueue:
         wake: Callable[[], None],
         report_late: Callable[[BaseException], None],
         patience: float,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        self._now = clock
         self.device_name = ''  # for errors
         self._wake = wake
         self._report_late = report_late
@@ -94,6 +98,10 @@ class JobQueue:
         self._progress = threading.Condition(self._lock)  # a job has begun or ended
 
     # ---------------------------------------------------------------- from any thread
+
+    def __len__(self) -> int:
+        """Number of jobs that wait for their turn."""
+        return len(self._jobs)
 
     def run(self, job: Job, is_last: bool = False) -> Any:
         """Put a job in, wait for it as long as patience lasts, and return its result.
@@ -120,7 +128,7 @@ class JobQueue:
                         f'try again'
                     )
                 self._is_closed = is_last
-                job.put_at = time.perf_counter()
+                job.put_at = self._now()
                 self._jobs.append(job)
             self._wake()
             self._wait_for(job)
@@ -157,12 +165,12 @@ class JobQueue:
     def _patience_for(self, job: Job) -> float:
         is_busy = math.isfinite(self._busy_since)
         since = self._busy_since if is_busy else job.put_at
-        return max(0.0, since + self._patience - time.perf_counter())
+        return max(0.0, since + self._patience - self._now())
 
     @property
     def patience_left(self) -> float:
         """Seconds until the call in progress counts as hanging."""
-        busy_for = time.perf_counter() - self._busy_since
+        busy_for = self._now() - self._busy_since
         return max(0.0, min(self._patience, self._patience - busy_for))
 
     # ---------------------------------------------------------------- from the device's thread
@@ -203,7 +211,7 @@ class JobQueue:
                 self._note_busy(False)
 
     def _note_busy(self, is_busy: bool) -> None:
-        self._busy_since = time.perf_counter() if is_busy else math.inf
+        self._busy_since = self._now() if is_busy else math.inf
         self._progress.notify_all()
 
     def set_slowest_call(self, seconds: float) -> None:

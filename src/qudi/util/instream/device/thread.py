@@ -56,8 +56,8 @@ class DeviceThread:
     ) -> None:
         self._thread = QtCore.QThread()
         self._worker = _Worker(poll, demand)
-        self._jobs = JobQueue(self._worker.sigJob.emit, report_late, patience)
-        self._worker.jobs = self._jobs
+        self.jobs = JobQueue(self._worker.sigJob.emit, report_late, patience)
+        self._worker.jobs = self.jobs
         self._worker.moveToThread(self._thread)
         # Of a copy, since other threads close theirs meanwhile
         _running.difference_update([t for t in tuple(_running) if t._thread.isFinished()])
@@ -69,7 +69,7 @@ class DeviceThread:
     @property
     def device_name(self) -> str:
         """Name of the device; empty until it is known."""
-        return self._jobs.device_name
+        return self.jobs.device_name
 
     @property
     def is_current(self) -> bool:
@@ -93,7 +93,7 @@ class DeviceThread:
         """
         if self.is_current:
             return call()
-        result: Result = self._jobs.run(Job(call, consequence, **options))
+        result: Result = self.jobs.run(Job(call, consequence, **options))
         return result
 
     def request_poll(self, by: float) -> None:
@@ -103,7 +103,7 @@ class DeviceThread:
     @property
     def patience_left(self) -> float:
         """Seconds until the call in progress counts as hanging."""
-        return self._jobs.patience_left
+        return self.jobs.patience_left
 
     def close(self, leave: Callable[[], None], consequence: str) -> bool:
         """Run a last job and end the thread; wait for that as long as patience lasts.
@@ -118,7 +118,7 @@ class DeviceThread:
             try:
                 leave()
             finally:
-                self._jobs.close()
+                self.jobs.close()
                 self._worker.quit()
 
         if self.is_current:
@@ -126,7 +126,7 @@ class DeviceThread:
             return False
         job = Job(leave_and_quit, consequence, must_run=True)
         try:
-            self._jobs.run(job, is_last=True)
+            self.jobs.run(job, is_last=True)
         except RuntimeError:
             if job.is_abandoned:
                 return False
@@ -138,7 +138,7 @@ class DeviceThread:
     def quit(self, patience: float) -> None:
         """End the thread of a program that ends, without a last job."""
         self._worker.sigQuit.emit()
-        self._jobs.close()
+        self.jobs.close()
         if not self._thread.wait(int(patience * 1000)):
             # Python would destroy it at exit, and Qt aborts when a running thread is destroyed.
             # From now on it belongs to Qt, which has no time left for it.
@@ -149,7 +149,7 @@ class DeviceThread:
 
     def set_name(self, name: str) -> None:
         """Name the device, in errors and for debuggers."""
-        self._jobs.device_name = name
+        self.jobs.device_name = name
         self._thread.setObjectName(f'instream-{name}')
 
     def set_pace(
@@ -168,7 +168,7 @@ class DeviceThread:
         rests_first : bool
             Whether the first poll comes one interval from now at the earliest.
         """
-        self._jobs.set_slowest_call(slowest_call)
+        self.jobs.set_slowest_call(slowest_call)
         self._worker.set_pace(rate, longest_rest, rests_first)
 
 

@@ -78,7 +78,7 @@ class Readers:
         self._changed = threading.Condition(lock)
         self._silence_limit = math.inf if silence_limit is None else silence_limit
         self._grace = math.ceil(min((limits.grace + poll_interval) / limits.grace_step, 1e6))
-        self._waiting: list[WaitingRead] = []
+        self.waiting: list[WaitingRead] = []  # for samples
         self._others = 0  # threads that wait for anything else
         self.promised = 0  # unread samples that the read in progress will take
         self._copier = 0  # identifier of the thread that copies without the lock
@@ -92,7 +92,7 @@ class Readers:
     @property
     def is_empty(self) -> bool:
         """Whether no thread waits for anything. May be called without the lock."""
-        return not self._waiting and not self._others
+        return not self.waiting and not self._others
 
     def wait_for(self, condition: Callable[[], bool], timeout: float | None = None) -> None:
         """Wait until something has changed so that a condition holds, or the time is over."""
@@ -121,7 +121,7 @@ class Readers:
 
     def hurry(self) -> None:
         """Have reads that wait for a limited time return with what is there."""
-        for read in self._waiting:
+        for read in self.waiting:
             if read.until < math.inf:
                 read.until = -math.inf
                 read.can_go_on.notify()
@@ -144,12 +144,12 @@ class Readers:
             read.grace -= 1
             read.is_given_up = read.grace < 0
             timeout = self._limits.grace_step
-        self._waiting.append(read)
+        self.waiting.append(read)
         try:
             timeout = min(timeout, _STEP, read.until - self._now())
             read.can_go_on.wait(max(0.0, timeout))
         finally:
-            self._waiting.remove(read)
+            self.waiting.remove(read)
 
     def keeps_from_quitting(self, read: WaitingRead) -> bool:
         """Whether a read has waited long while qudi, which waits for its thread, quits."""
@@ -158,19 +158,19 @@ class Readers:
 
     def wake(self, unread: int) -> None:
         """Wake the reads that so many unread samples are enough for."""
-        for read in self._waiting:
+        for read in self.waiting:
             if unread >= read.enough:
                 read.can_go_on.notify()
 
     def wake_all(self) -> None:
         """Wake all that wait for anything, since the stream has ended."""
-        for read in self._waiting:
+        for read in self.waiting:
             read.can_go_on.notify()
         self._changed.notify_all()
 
     def polled(self, asked_at: float, received_at: float) -> None:
         """Give up the reads for which a poll, with no sample since `received_at`, came too late."""
-        for read in self._waiting:
+        for read in self.waiting:
             if asked_at - max(read.since, received_at) > self._silence_limit:
                 read.is_given_up = True
                 read.can_go_on.notify()
@@ -178,9 +178,7 @@ class Readers:
 
     def missing(self, unread: int) -> float:
         """Return with how many more samples the first read can go on; inf if none waits."""
-        return min(
-            (r.enough - unread for r in self._waiting if unread < r.enough), default=math.inf
-        )
+        return min((r.enough - unread for r in self.waiting if unread < r.enough), default=math.inf)
 
     # ---------------------------------------------------------------- copying
 
@@ -240,8 +238,8 @@ class Readers:
         began = self._now()
         while not has_ended():
             now = self._now()
-            if self._waiting or self.is_copying:
-                wait_until = max([due_at(read) for read in self._waiting], default=now)
+            if self.waiting or self.is_copying:
+                wait_until = max([due_at(read) for read in self.waiting], default=now)
                 if wait_until > began + _DUE_WITHIN:
                     return
                 wait_until += _POLL_DELAY
