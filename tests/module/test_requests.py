@@ -4,7 +4,6 @@ import pytest
 from qudi.interface.data_instream_interface import StreamingMode
 
 from bench import configure
-from qudi.util.instream.device import registry
 
 
 def values(buffer):
@@ -232,22 +231,6 @@ def test_the_device_gets_the_largest_buffer_that_one_of_them_asked_for(make_benc
     live.start_stream()
     assert bench.device.channel_buffer_size == 50, 'more would be acquired than anybody wants'
     live.stop_stream()
-
-
-def test_a_rate_may_be_told_while_another_thread_configures(bench, monkeypatch):
-    (buffer,) = bench.buffers(1)
-    (distributor,) = registry.distributors()
-    told = distributor._members['buffer1'].rates_told
-    told.append((7.0, 7.0))
-
-    def tell_another_one_meanwhile(first, second):
-        told.append((first, second))
-        return False
-
-    monkeypatch.setattr('qudi.util.instream.device.members.same_rate', tell_another_one_meanwhile)
-    configure(buffer, rate=20)
-    monkeypatch.undo()
-    assert buffer.sample_rate == 20
 
 
 def test_a_device_that_refuses_the_largest_buffer_still_gets_the_channels_of_all(

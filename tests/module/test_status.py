@@ -176,25 +176,6 @@ def test_the_rate_of_polls_is_that_of_the_looks_at_the_device(bench, wait_until)
     assert buffer.status.poll_rate == 0
 
 
-def test_the_rate_of_polls_is_right_where_more_came_than_are_kept(bench, monkeypatch):
-    buffer = bench.buffer('buffer1')
-    buffer.start_stream()
-    polls = buffer._distributor._polls._polls
-    now = time.perf_counter()
-    stream = buffer._reader._stream
-    stream.started_at = now - 100
-    distributor_ = buffer._distributor
-
-    def rate_of_many():
-        polls.clear()
-        polls.extend(now - 0.001 * n for n in reversed(range(polls.maxlen)))
-        return distributor_._polls.rate_of(stream)
-
-    rate = distributor_._thread.run(rate_of_many, 'The test')  # between two polls
-    assert math.isclose(rate, 1000, rel_tol=0.2)
-    buffer.stop_stream()
-
-
 # -------------------------------------------------------------------- signals
 
 

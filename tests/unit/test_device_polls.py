@@ -1,6 +1,7 @@
 """DevicePolls alone: what it says about a poll."""
 
 import math
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -91,3 +92,12 @@ def test_a_poll_was_too_early_only_if_a_read_goes_on_waiting(
 def test_a_poll_is_never_too_early_while_no_read_waits(polls):
     polls.demand()
     assert polls.poll()[1] is False
+
+
+def test_the_rate_of_polls_is_right_where_more_came_than_are_kept(polls, samples, stream):
+    now = time.perf_counter()
+    stream.started_at = now - 100
+    for number in range(300):
+        samples.asked_at = now - 0.001 * (300 - number)
+        polls.poll()
+    assert math.isclose(polls.rate_of(stream), 1000, rel_tol=0.2)

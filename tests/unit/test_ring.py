@@ -27,6 +27,21 @@ def take(ring, samples, timestamps=None):
     ring.drop(len(samples))
 
 
+def assert_unread(ring, first, count):
+    """Read all, and compare with the rows from `first` on."""
+    assert len(ring) == count
+    samples = np.empty((count, 2))
+    take(ring, samples)
+    assert (samples == rows(first, count)).all()
+
+
+def place_of_next(ring):
+    """Where in the memory of the ring the next sample goes."""
+    place, _ = ring.lend(1)
+    store(ring, place[:0], np.empty(0))  # gives it back
+    return (place.ctypes.data - place.base.ctypes.data) // place.base.strides[0]
+
+
 @given(
     capacity=st.integers(1, 50),
     steps=st.lists(
@@ -114,9 +129,7 @@ def test_refuses_more_than_fits_and_stays_as_it_was():
     store(ring, rows(0, 3))
     with pytest.raises(ValueError, match='3 samples do not fit'):
         store(ring, rows(3, 3))
-    samples = np.empty((3, 2))
-    take(ring, samples)
-    assert (samples == rows(0, 3)).all()
+    assert_unread(ring, 0, 3)
 
 
 def test_refuses_to_read_or_drop_more_than_there_is():
@@ -163,9 +176,11 @@ def test_keeps_timestamps_exact_beside_integer_samples():
 def test_a_ring_that_is_never_full_uses_its_beginning_only(capacity, counts, with_timestamps):
     """So its memory follows its fill, whatever its size."""
     ring = SampleRing(capacity, 2, np.int32, with_timestamps)
-    ring._samples[:] = -1
+    memory, times = ring.lend(capacity)
+    memory[:] = -1
     if with_timestamps:
-        ring._timestamps[:] = -1
+        times[:] = -1
+    store(ring, memory[:0], np.empty(0))
     written = most = 0
     for count in counts:
         store(ring, rows(written, count, dtype=np.int32), np.arange(written, written + count) / 8)
@@ -178,27 +193,23 @@ def test_a_ring_that_is_never_full_uses_its_beginning_only(capacity, counts, wit
         assert (samples == rows(written - len(ring), len(ring), dtype=np.int32)).all()
         if with_timestamps:
             assert (timestamps == np.arange(written - len(ring), written) / 8).all()
-    touched = 1 + np.flatnonzero(ring._samples[:, 0] >= 0).max()
+    touched = 1 + np.flatnonzero(memory[:, 0] >= 0).max()
     # Samples move once a fifth of the way is theirs, after the next write at the latest
     assert touched <= 5 * most + 4, f'{touched} places were used for {most} samples at most'
     if with_timestamps:
-        assert (ring._timestamps[touched:] == -1).all()
+        assert (times[touched:] == -1).all()
 
 
 def test_many_samples_are_not_moved_at_once():
     ring = SampleRing(2**20, 2, float)  # 16 MiB
-    ring._samples[:] = 0
     store(ring, rows(0, 900_000))
     ring.drop(800_000)  # 1.6 MB are left
-    origin = ring._origin
     ring.rewind()
-    assert ring._origin == origin, 'readers and the writer wait meanwhile'
+    assert place_of_next(ring) == 900_000, 'readers and the writer wait meanwhile'
     ring.drop(50_000)
     ring.rewind()
-    assert ring._origin == 850_000
-    samples = np.empty((50_000, 2))
-    take(ring, samples)
-    assert (samples == rows(850_000, 50_000)).all()
+    assert place_of_next(ring) == 50_000
+    assert_unread(ring, 850_000, 50_000)
 
 
 def test_a_mebibyte_may_be_moved_at_once():
@@ -206,7 +217,7 @@ def test_a_mebibyte_may_be_moved_at_once():
     store(ring, rows(0, 2**19))
     ring.drop(2**19 - 2**16)
     ring.rewind()
-    assert ring._origin == 2**19 - 2**16
+    assert place_of_next(ring) == 2**16
 
 
 def test_one_thread_may_write_while_another_reads():
@@ -262,23 +273,21 @@ def test_the_newest_sample_is_the_newest_one_wherever_the_ring_begins():
 
 
 @pytest.mark.parametrize(
-    ('written', 'dropped', 'origin'),
+    ('written', 'dropped', 'place'),
     [
-        (5, 4, 4),  # four times as many places are free as are needed, up to the very end
-        (4, 3, 0),  # three times as many are not enough
-        (1, 1, 1),  # an empty ring begins anew
-        (5, 5, 5),
+        (5, 4, 1),  # four times as many places are free as are needed, up to the very end
+        (4, 3, 4),  # three times as many are not enough
+        (1, 1, 0),  # an empty ring begins anew
+        (5, 5, 0),
     ],
 )
-def test_a_ring_begins_anew_once_four_fifths_of_its_way_are_free(written, dropped, origin):
+def test_a_ring_begins_anew_once_four_fifths_of_its_way_are_free(written, dropped, place):
     ring = SampleRing(5, 2, float)
     store(ring, rows(0, written))
     ring.drop(dropped)
     ring.rewind()
-    assert ring._origin == origin
-    samples = np.empty((written - dropped, 2))
-    take(ring, samples)
-    assert (samples == rows(dropped, written - dropped)).all()
+    assert place_of_next(ring) == place
+    assert_unread(ring, dropped, written - dropped)
 
 
 def test_samples_are_not_moved_to_where_others_are():
@@ -287,35 +296,29 @@ def test_samples_are_not_moved_to_where_others_are():
         store(ring, rows(first, 4))
         ring.drop(4 if first < 12 else 1)
     ring.rewind()
-    assert ring._origin == 0, 'three samples begin at the fourth place'
-    samples = np.empty((3, 2))
-    take(ring, samples)
-    assert (samples == rows(13, 3)).all()
+    assert place_of_next(ring) == 6, 'three samples begin at the fourth place'
+    assert_unread(ring, 13, 3)
 
 
-def test_a_lent_place_stays_where_it_is():
+def test_samples_on_both_sides_of_the_end_of_the_memory_are_not_moved():
     ring = SampleRing(10, 2, float)
-    store(ring, rows(0, 5))
-    ring.drop(4)
-    place, _ = ring.lend(2)
+    store(ring, rows(0, 9))
+    ring.drop(9)
+    store(ring, rows(9, 2))
     ring.rewind()
-    place[:] = rows(5, 2)
-    store(ring, place)
-    samples = np.empty((3, 2))
-    take(ring, samples)
-    assert (samples == rows(4, 3)).all()
+    assert_unread(ring, 9, 2)
 
 
-def test_a_place_is_lent_behind_the_newest_sample_also_after_they_were_moved():
+@pytest.mark.parametrize('moved_before', [False, True])
+def test_a_lent_place_stays_where_it_is_and_behind_the_newest_sample(moved_before):
     ring = SampleRing(10, 2, float)
     store(ring, rows(0, 7))
     ring.drop(6)
-    ring.rewind()
-    assert ring._origin == 6
+    if moved_before:
+        ring.rewind()
     place, _ = ring.lend(4)
-    assert len(place) == 4
-    place[:] = rows(7, 4)
+    ring.rewind()
+    assert len(place) == (4 if moved_before else 3)
+    place[:] = rows(7, len(place))
     store(ring, place)
-    samples = np.empty((5, 2))
-    take(ring, samples)
-    assert (samples == rows(6, 5)).all()
+    assert_unread(ring, 6, 1 + len(place))
