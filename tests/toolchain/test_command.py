@@ -12,9 +12,11 @@ import pytest
 from qtpy import API_NAME
 
 import qudi
-from qudi.util.instream.command import environment as environment_module
-from qudi.util.instream.command.check import check
+from qudi.util.instream.command.configuration import Configuration
+from qudi.util.instream.command.environment import environment_findings
+from qudi.util.instream.command.findings import report
 from qudi.util.instream.command.main import main
+from qudi.util.instream.command.stream import read_stream
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, '-m', 'qudi.util.instream.command']
@@ -320,12 +322,11 @@ def test_a_missing_qt_is_told(run, tmp_path, pretend):
     assert f'qudi-core 1.7.0 needs {other.lower()}>=5.15, but none is installed' in text
 
 
-def test_a_missing_package_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment_module, '_PACKAGES', ('qudi-of-the-moon',))
+def test_a_missing_package_is_told(tmp_path):
     path = tmp_path / 'lab.cfg'
     path.write_text(SEED, encoding='utf-8')
-    text, exit_code = check([path])
-    assert exit_code == 1
+    stream = read_stream([Configuration(path)])
+    text = report(list(environment_findings(stream, packages=('qudi-of-the-moon',))))
     assert 'qudi-of-the-moon is not installed in this Python environment.' in text
     assert 'Type:\n       python -m pip install qudi-of-the-moon' in text
 

@@ -24,8 +24,7 @@ REFUSED = 'qudi refuses the whole file'
 
 
 @pytest.fixture
-def reasons(tmp_path, monkeypatch):
-    monkeypatch.setattr('qudi.util.instream.command.check.environment_findings', lambda _: ())
+def reasons(tmp_path):
 
     def find(text):
         path = tmp_path / 'lab.cfg'

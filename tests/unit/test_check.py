@@ -8,7 +8,7 @@ from qudi.util.yaml import YAML
 
 from configurations import BROKEN, BUFFER, CLIENT, GOOD, LOGIC, MONITOR_WINDOW, SERVER, replaced
 from qudi.util.instream.command import mistakes, sharing
-from qudi.util.instream.command.check import check, findings_of
+from qudi.util.instream.command.check import findings_of, outcome
 from qudi.util.instream.command.configuration import Configuration, ConfigurationError
 from qudi.util.instream.command.stream import read_stream
 from qudi.util.instream.command.tree import draw
@@ -17,9 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def findings(tmp_path, monkeypatch):
+def findings(tmp_path):
     """Write configurations and return what is found in them, as (file, line, finding)."""
-    monkeypatch.setattr('qudi.util.instream.command.check.environment_findings', lambda _: ())
 
     def find(*texts):
         configurations = []
@@ -98,7 +97,7 @@ def _yaml(data, indent=''):
             yield f'{indent}{key}: {value!r}'
 
 
-def test_the_example_in_the_documents_is_what_check_prints(findings, tmp_path, monkeypatch):
+def test_the_example_in_the_documents_is_what_check_prints(tmp_path, monkeypatch):
     window = "        module.Class: 'time_series.time_series_gui.TimeSeriesGui'\n"
     logic = f"        module.Class: '{LOGIC}'\n"
     text = (
@@ -119,8 +118,8 @@ def test_the_example_in_the_documents_is_what_check_prints(findings, tmp_path, m
     )
     (tmp_path / 'my_setup.cfg').write_text(text, encoding='utf-8')
     monkeypatch.chdir(tmp_path)
-    printed, exit_code = check([Path('my_setup.cfg')])
-    assert exit_code == 1
+    stream = read_stream([Configuration(Path('my_setup.cfg'))])
+    printed = outcome(stream, list(findings_of(stream)))
     document = (ROOT / 'docs' / 'commands.md').read_text(encoding='utf-8')
     assert printed in document, printed
 

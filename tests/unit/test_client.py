@@ -8,6 +8,7 @@ import threading
 import pytest
 import rpyc
 
+from qudi.util.instream.host import channel_of, socket_of
 from qudi.util.instream.remote.client import calling_client
 from rpyc_server import RpycServer
 
@@ -26,8 +27,12 @@ class Module:
 class Service(rpyc.Service):
     def __init__(self):
         self.module = Module()
+        self.connections = []  # as this side has them
         self.is_waiting = threading.Event()
         self.go_on = threading.Event()
+
+    def on_connect(self, connection):
+        self.connections.append(connection)
 
     def exposed_get_module(self):
         return self.module
@@ -70,10 +75,6 @@ def client(connect, service):
     connection.waiting = connection.ask()
     assert service.is_waiting.wait(10)
     return connection
-
-
-def socket_of(connection):
-    return connection._channel.stream.sock
 
 
 def wait_until_gone(service):
@@ -134,8 +135,8 @@ def test_a_client_that_closed_its_connection_has_gone(connect, service):
 
 def test_a_client_whose_connection_broke_in_a_write_has_gone(client, service):
     """Then rpyc closes what carries the connection, and the rest when the call in it returns."""
-    connection = service.module.client._connection()
-    connection._channel.stream.close()
+    (connection,) = service.connections
+    channel_of(connection).stream.close()
     assert not connection.closed
     assert service.module.client.has_gone
 
@@ -160,14 +161,10 @@ def test_a_client_whose_connection_was_reset_has_gone(client, service):
     wait_until_gone(service)
 
 
-def test_the_operating_system_asks_whether_a_silent_client_is_there(connect, service, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        'qudi.util.instream.remote.client._has_ended', lambda sock: asked.append(sock) or False
-    )
+def test_the_operating_system_asks_whether_a_silent_client_is_there(connect, service):
     connect().root.get_module().start_stream()
     assert not service.module.client.has_gone
-    (sock,) = asked
+    sock = socket_of(*service.connections)
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     if hasattr(socket, 'TCP_KEEPIDLE'):
         seconds = sum(

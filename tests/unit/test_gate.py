@@ -7,9 +7,10 @@ import time
 
 import pytest
 import rpyc
+from rpyc.utils import server as rpyc_server
 
-from qudi.util.instream.remote import gate
 from qudi.util.instream.remote.gate import GuardedServer
+from qudi.util.instream.remote.wire import WholeStream
 
 
 class Service(rpyc.Service):
@@ -26,8 +27,10 @@ def authenticate(sock):
 
 @pytest.fixture
 def server(request):
-    kind = getattr(request, 'param', authenticate)
-    server = GuardedServer(Service(), hostname='127.0.0.1', port=0, authenticator=kind)
+    limits = getattr(request, 'param', {})
+    server = GuardedServer(
+        Service(), hostname='127.0.0.1', port=0, authenticator=authenticate, **limits
+    )
     thread = threading.Thread(target=server.start, daemon=True)
     thread.start()
     while not server.active:
@@ -44,11 +47,11 @@ def knock(server):
     return socket.create_connection(('127.0.0.1', server.port), timeout=5)
 
 
-def ask(server):
+def ask(server, stream=rpyc.SocketStream):
     """What a client with a certificate gets."""
     sock = knock(server)
     sock.sendall(b'!')
-    connection = rpyc.utils.factory.connect_stream(rpyc.SocketStream(sock))
+    connection = rpyc.utils.factory.connect_stream(stream(sock))
     try:
         return connection.root.ask()
     finally:
@@ -62,11 +65,15 @@ def is_closed(sock):
         return True
 
 
+def with_limits(**limits):
+    return pytest.mark.parametrize('server', [limits], indirect=True)
+
+
+@with_limits(pause=0.01)
 @pytest.mark.parametrize(
     'error', [OSError(errno.EMFILE, 'Too many open files'), RuntimeError("can't start new thread")]
 )
 def test_the_door_stays_open_when_descriptors_or_threads_run_out(server, monkeypatch, error):
-    monkeypatch.setattr(gate, '_PAUSE', 0.01)
     failures = iter(range(5))
     accept = rpyc.ThreadedServer.accept
 
@@ -80,34 +87,34 @@ def test_the_door_stays_open_when_descriptors_or_threads_run_out(server, monkeyp
     assert ask(server) == 'answer'
 
 
-def test_who_shows_no_certificate_is_shown_out_in_time(server, monkeypatch):
-    monkeypatch.setattr(gate, '_LONGEST_HANDSHAKE', 0.2)
+@with_limits(longest_handshake=0.2)
+def test_who_shows_no_certificate_is_shown_out_in_time(server):
     visitor = knock(server)
     assert is_closed(visitor), 'a connection without a certificate is kept'
     visitor.close()
     assert ask(server) == 'answer'
 
 
-def test_only_so_many_may_be_without_a_certificate(server, monkeypatch):
-    monkeypatch.setattr(gate, '_MOST_UNKNOWN', 3)
+@with_limits(most_unknown=3)
+def test_only_so_many_may_be_without_a_certificate(server):
     visitors = [knock(server) for _ in range(3)]
-    while len(server._unknown) < 3:
-        time.sleep(0.01)
     one_more = knock(server)
     assert is_closed(one_more), 'any number may wait for a certificate'
     for visitor in visitors:
         visitor.close()
-    while server._unknown:
+    while server.clients:
         time.sleep(0.01)
     assert ask(server) == 'answer'
     one_more.close()
 
 
-def test_a_client_with_a_certificate_may_be_silent_for_long(server, monkeypatch):
-    monkeypatch.setattr(gate, '_LONGEST_HANDSHAKE', 0.2)
-    sock = knock(server)
-    sock.sendall(b'!')
-    connection = rpyc.utils.factory.connect_stream(rpyc.SocketStream(sock))
-    time.sleep(0.5)
-    assert connection.root.ask() == 'answer'
-    connection.close()
+@with_limits(longest_handshake=0.2)
+def test_a_client_with_a_certificate_may_be_slow(server, monkeypatch):
+    class SlowStream(rpyc.SocketStream):
+        def write(self, data):
+            super().write(data[:3])
+            time.sleep(0.5)
+            super().write(data[3:])
+
+    monkeypatch.setattr(rpyc_server, 'SocketStream', WholeStream)  # as `guard` does
+    assert ask(server, SlowStream) == 'answer'

@@ -55,7 +55,7 @@ def make(capacity=100, channels=2, dtype=np.float64, timestamps=False, **options
 
 def wait_for_reader(stream, readers=1):
     end = time.perf_counter() + 10
-    while len(stream.readers._waiting) < readers:
+    while len(stream.readers.waiting) < readers:
         assert time.perf_counter() < end, 'no reader began to wait within 10 s'
         time.sleep(0.001)
 
@@ -874,7 +874,7 @@ def test_a_read_is_woken_only_when_it_can_go_on(background):
     stream = make()
     long, short = background(stream.read, 90), background(stream.read, 10)
     wait_for_reader(stream, readers=2)
-    for read in stream.readers._waiting:
+    for read in stream.readers.waiting:
         wake = read.can_go_on.notify
         read.can_go_on.notify = lambda wake=wake: wakes.append(1) or wake()
     for first in range(0, 10, 2):
@@ -1088,13 +1088,14 @@ def test_a_stop_or_a_fault_while_a_read_copies_lets_it_finish():
 
 def test_the_memory_of_a_ring_follows_its_fill():
     stream = make(capacity=100_000)
-    ring = stream.ring
-    ring._samples[:] = -1
+    memory, _ = stream.ring.lend(100_000)
+    memory[:] = -1
+    stream.ring.write(memory[:0])  # gives it back
     for first in range(0, 50_000, 50):
         stream.put(samples(first, 50))
         stream.read(55 if first % 100 else 45)
         stream.polled(time.perf_counter())
-    used = np.count_nonzero(ring._samples[:, 0] >= 0)
+    used = np.count_nonzero(memory[:, 0] >= 0)
     assert used < 1000, f'{used} samples of memory for at most 60 unread ones'
 
 
@@ -1213,11 +1214,13 @@ def test_a_stop_of_a_stream_that_has_ended_or_is_not_read_comes_at_once():
 
 def test_a_read_beside_a_stop_returns_when_that_is_complete(background):
     """A program hears of its own stop before the samples of the read make it read again."""
-    stream = make(time_of_next=in_(0.2))
+    asked, foresee = [], in_(0.2)
+    stream = make(time_of_next=lambda count: asked.append(count) or foresee(count))
     read = background(stream.read, 10)
     wait_for_reader(stream)
+    asked.clear()
     stopping = background(stream.begin_stop)
-    wait_until(lambda: stream.readers._is_stopping, 'the stop has begun')
+    wait_until(lambda: asked, 'the stop has begun')
     stream.put(samples(0, 10))
     wait_until(lambda: stream.status().samples_read == 10, 'the read took its samples')
     stopping.result(5)

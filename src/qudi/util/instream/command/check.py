@@ -12,7 +12,7 @@ from qudi.util.instream.command.findings import Finding, report
 from qudi.util.instream.command.stream import Stream, read_stream
 from qudi.util.instream.command.tree import draw
 
-__all__ = ['check', 'findings_of']
+__all__ = ['check', 'findings_of', 'outcome']
 
 
 def check(paths: Sequence[Path]) -> tuple[str, int]:
@@ -34,8 +34,14 @@ def check(paths: Sequence[Path]) -> tuple[str, int]:
         If a file cannot be read.
     """
     stream = read_stream(Configuration(path) for path in paths)
-    findings = list(dict.fromkeys(findings_of(stream)))
-    parts = [', '.join(str(path) for path in paths), draw(stream)]
+    findings = list(dict.fromkeys([*findings_of(stream), *environment_findings(stream)]))
+    return outcome(stream, findings), int(bool(findings))
+
+
+def outcome(stream: Stream, findings: Sequence[Finding]) -> str:
+    """Return what to print: the files, their stream, notes and findings."""
+    paths = ', '.join(str(configuration.path) for configuration in stream.configurations)
+    parts = [paths, draw(stream)]
     hints = list(_hints(stream))
     if hints:
         parts.append('\n'.join(f'Note: {hint}.' for hint in hints))
@@ -44,11 +50,11 @@ def check(paths: Sequence[Path]) -> tuple[str, int]:
         parts.append(report(findings))
     else:
         parts.append('Nothing found.')
-    return '\n\n'.join(parts), int(bool(findings))
+    return '\n\n'.join(parts)
 
 
 def findings_of(stream: Stream) -> Iterator[Finding]:
-    """All findings: of each file in its order, then those of the environment."""
+    """What is wrong in each file, in its order."""
     findings = [
         finding
         for configuration in stream.configurations
@@ -65,7 +71,6 @@ def findings_of(stream: Stream) -> Iterator[Finding]:
         findings.extend(look(stream))
     order = [str(configuration.path) for configuration in stream.configurations]
     yield from sorted(findings, key=lambda one: (_rank(one.place.path, order), one.place.line))
-    yield from environment_findings(stream)
 
 
 def _rank(path: str, order: list[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jupyter_core.paths import jupyter_path
@@ -23,14 +23,22 @@ _PACKAGES = ('qudi-core', 'qudi-iqo-modules', 'qudi-instream-buffer')
 _QT = ('pyside2', 'pyside6')
 
 
-def environment_findings(stream: Stream) -> Iterator[Finding]:
-    """Releases that do not fit each other, and what a window of qudi misses."""
+def environment_findings(stream: Stream, packages: Sequence[str] = _PACKAGES) -> Iterator[Finding]:
+    """Releases that do not fit each other, and what a window of qudi misses.
+
+    Parameters
+    ----------
+    stream : Stream
+        The stream of the configurations.
+    packages : sequence of str
+        The packages that must be there with what they require.
+    """
     here = Place(sys.prefix)
     problem = broken_pyside()
     if problem:
         what, _, cure = problem.partition('. ')
         yield Finding(here, what, 'qudi ends without a word.', command=cure.partition(': ')[2])
-    for package in _PACKAGES:
+    for package in packages:
         yield from _unmet(here, package, bool(problem))
     shows_console = any(
         configuration.settings.get('hide_manager_window') is not True

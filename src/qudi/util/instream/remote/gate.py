@@ -17,22 +17,35 @@ from qudi.util.instream.remote.wire import PlainChannel, WholeStream
 
 __all__ = ['GuardedServer', 'guard']
 
-# How many connections may be without a certificate yet, and for how long (s)
-_MOST_UNKNOWN = 20
-_LONGEST_HANDSHAKE = 10.0
-
-# How long to wait when the system has no descriptor or no thread left (s)
-_PAUSE = 0.2
-
 
 class GuardedServer(rpyc.ThreadedServer):  # type: ignore[misc]
     """A ThreadedServer that goes on when the system has run out of descriptors or threads.
 
     Connections that do not show a certificate are limited in number and time.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As of a ThreadedServer.
+    most_unknown : int
+        How many connections may be without a certificate yet.
+    longest_handshake : float
+        For how long, in seconds.
+    pause : float
+        Seconds to wait when the system has no descriptor or no thread left.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        most_unknown: int = 20,
+        longest_handshake: float = 10.0,
+        pause: float = 0.2,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._most_unknown, self._longest_handshake = most_unknown, longest_handshake
+        self._pause = pause
         self._unknown: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._authenticate_client: Callable[[Any], tuple[Any, Any]] | None
@@ -47,11 +60,12 @@ class GuardedServer(rpyc.ThreadedServer):  # type: ignore[misc]
         except (EOFError, RuntimeError):
             if not self.active or self.listener.fileno() < 0:
                 raise
-            time.sleep(_PAUSE)
+            time.sleep(self._pause)
 
     def _accept_method(self, sock: socket.socket) -> None:
         with self._lock:
-            is_allowed = self._authenticate_client is None or len(self._unknown) < _MOST_UNKNOWN
+            is_crowded = len(self._unknown) >= self._most_unknown
+            is_allowed = self._authenticate_client is None or not is_crowded
             if is_allowed and self._authenticate_client is not None:
                 self._unknown.add(sock)
         if is_allowed:
@@ -73,7 +87,7 @@ class GuardedServer(rpyc.ThreadedServer):  # type: ignore[misc]
     def _authenticate(self, sock: socket.socket) -> tuple[Any, Any]:
         assert self._authenticate_client is not None
         try:
-            sock.settimeout(_LONGEST_HANDSHAKE)
+            sock.settimeout(self._longest_handshake)
             secured, credentials = self._authenticate_client(sock)
             secured.settimeout(None)
         except OSError as error:
