@@ -164,7 +164,7 @@ def test_a_program_that_wants_less_hurries_one_that_waits_for_more(
     wait_until(lambda: far.stream.readers.missing(0) == 400, 'the first read waits over there')
     monkeypatch.setattr(link, '_LONGEST_WAIT', 20.0)  # else the request returns soon anyway
     wait_until(
-        lambda: any(r.until > time.perf_counter() + 5 for r in far.stream.readers._waiting),
+        lambda: any(r.until > time.perf_counter() + 5 for r in far.stream.readers.waiting),
         'the request waits for long',
     )
     read = background(note_and_read, near, 10)
