@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from qtpy import API_NAME
+from qtpy import API_NAME, QtGui, QtWidgets
 
 import qudi
 from qudi.util.instream.command.configuration import Configuration
@@ -320,6 +320,21 @@ def test_a_missing_qt_is_told(run, tmp_path, pretend):
     found = run('check', path, PYTHONPATH=pretend('qudi_core', '1.7.0', f'{other}>=5.15'))
     text = ' '.join(found.stdout.split())
     assert f'qudi-core 1.7.0 needs {other.lower()}>=5.15, but none is installed' in text
+
+
+def test_what_check_prints_fits_a_terminal(qapp, request, tmp_path):
+    document = (ROOT / 'docs' / 'commands.md').read_text(encoding='utf-8')
+    text = document.split('## check')[1].split('```')[1].strip('\n')
+    assert max(map(len, text.splitlines())) <= 100
+    terminal = QtWidgets.QLabel(f'$ qudi-instream check my_setup.cfg\n{text}')
+    terminal.setFont(QtGui.QFont('DejaVu Sans Mono', 10))
+    terminal.setStyleSheet('background: #1e1e1e; color: #d4d4d4; padding: 12px')
+    terminal.resize(terminal.sizeHint())  # adjustSize stops at two thirds of the screen
+    path = Path(request.config.getoption('--pictures') or tmp_path) / 'check.png'
+    picture = terminal.grab().toImage()
+    picture = picture.convertToFormat(QtGui.QImage.Format.Format_Indexed8)
+    assert picture.save(str(path), quality=0)
+    assert path.stat().st_size < 80_000
 
 
 def test_a_missing_package_is_told(tmp_path):
