@@ -6,30 +6,13 @@ tests/remote has the same with a process for each, where nobody can look inside.
 import threading
 
 import pytest
-import rpyc
-from qudi.core.services import ModuleRpycProxy
 from qudi.interface.data_instream_interface import StreamingMode
 
 from bench import configure
 from qudi.util.instream.device import BufferReports, Member, StreamDistributor
+from qudi.util.instream.host import connection_of
 from qudi.util.instream.stream import BufferOptions, StreamReader, StreamSettings, TimeLimits
-from rpyc_server import RpycServer
-
-PROTOCOL = {  # qudi's
-    'allow_all_attrs': True,
-    'allow_setattr': True,
-    'allow_delattr': True,
-    'allow_pickle': True,
-    'sync_request_timeout': 3600,
-}
-
-
-class _Modules(rpyc.Service):
-    def __init__(self, module):
-        self._module = module
-
-    def exposed_get_module(self):
-        return ModuleRpycProxy(self._module)
+from rpyc_server import QUDI_PROTOCOL, QudiModules, RpycServer
 
 
 @pytest.fixture
@@ -38,8 +21,9 @@ def served():
     servers = []
 
     def serve(module):
-        servers.append(RpycServer(_Modules(module), **PROTOCOL))
-        return servers[-1].connect().root.get_module()
+        servers.append(RpycServer(QudiModules(), **QUDI_PROTOCOL))
+        servers[-1].service.modules['it'] = module
+        return servers[-1].connect().root.get_module_instance('it')
 
     yield serve
     for server in servers:
@@ -89,18 +73,23 @@ def test_a_refused_start_in_a_client_leaves_the_stream_of_the_server_alone(
 ):
     """The client has looked and found the device idle; the server was quicker."""
     buffer, device = bench.buffer('buffer1'), bench.device
-    far = far_buffer(device)
+    is_at_the_door, go_on = threading.Event(), threading.Event()
+
+    class SlowLine:
+        """The device, on which a start of the client arrives late."""
+
+        def __getattr__(self, name):
+            return getattr(device, name)
+
+        def start_stream(self):
+            is_at_the_door.set()
+            assert go_on.wait(20)
+            device.start_stream()
+
+    line = SlowLine()
+    far = far_buffer(line)
     far.configure('far', StreamSettings(('a', 'b'), StreamingMode.CONTINUOUS, 1000, 100.0))
     configure(buffer)
-    hardware, is_at_the_door, go_on = far._hardware, threading.Event(), threading.Event()
-    start = hardware._streamer.start_stream
-
-    def start_late():
-        is_at_the_door.set()
-        assert go_on.wait(20)
-        start()
-
-    hardware._streamer.start_stream = start_late
     client = background(far.start, 'far')
     assert is_at_the_door.wait(10)
     buffer.start_stream()
@@ -149,7 +138,7 @@ def test_a_client_that_configures_the_device_during_a_start_is_found_out(
     bench.assert_delivers(buffer, 0, 20)
 
 
-def test_a_client_of_a_buffer_with_another_buffer_on_it_is_known(bench, served):
+def test_a_client_of_a_buffer_with_another_buffer_on_it_is_known(bench, served, wait_until):
     """The guard of the other one stands between the client's call and the buffer."""
     bench.buffer('buffer1')
     bench.qudi.add(
@@ -163,5 +152,6 @@ def test_a_client_of_a_buffer_with_another_buffer_on_it_is_known(bench, served):
     buffer = bench.qudi['buffer1']
     far = served(buffer)
     far.start_stream()
-    assert buffer._distributor._members['buffer1'].client is not None, 'its end goes unnoticed'
-    far.stop_stream()
+    connection_of(far).close()
+    wait_until(lambda: buffer.status.state != 'running', 'the end of its client is noticed')
+    assert 'its client in another process has disconnected' in buffer.status.message

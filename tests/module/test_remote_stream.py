@@ -3,57 +3,27 @@
 import contextlib
 import socket
 import threading
-import time
 import weakref
 
 import pytest
-import rpyc
-from qudi.core.services import ModuleRpycProxy
 from qudi.interface.data_instream_interface import StreamingMode
-from rpyc.utils.server import ThreadedServer
 
 from bench import configure
 from ports import free_port
 from qudi.hardware.instream_buffer.remote import RemoteInStream
-from qudi.util.instream.remote import Address, RemoteDevice, link
-
-PROTOCOL = {  # qudi's
-    'allow_all_attrs': True,
-    'allow_setattr': True,
-    'allow_delattr': True,
-    'allow_pickle': True,
-    'sync_request_timeout': 3600,
-}
-
-
-class _Modules(rpyc.Service):
-    """As qudi's RemoteModulesService, without its lock: one qudi is server and client here."""
-
-    def __init__(self):
-        self.modules = {}
-
-    def exposed_get_loaded_module_names(self):
-        return tuple(self.modules)
-
-    def exposed_get_module_instance(self, name):
-        return ModuleRpycProxy(self.modules[name])
+from qudi.util.instream.device import registry
+from qudi.util.instream.remote import Address, RemoteDevice
+from rpyc_server import QUDI_PROTOCOL, QudiModules, RpycServer
 
 
 @pytest.fixture
-def server(qudi, wait_until):
-    server = ThreadedServer(
-        _Modules(), hostname='127.0.0.1', port=0, protocol_config=dict(PROTOCOL)
-    )
-    thread = threading.Thread(target=server.start, daemon=True)
-    thread.start()
-    wait_until(lambda: server.active, 'the server runs')
+def server(qudi):
+    server = RpycServer(QudiModules(), **QUDI_PROTOCOL)
     yield server
     for name in ('near', 'near1', 'near2', 'remote'):
         if name in qudi.module_manager.modules:
             qudi.deactivate(name)
-    wait_until(lambda: not server.clients, 'all connections are closed')
     server.close()
-    thread.join(10)
 
 
 @pytest.fixture
@@ -138,9 +108,8 @@ def test_a_waiting_read_is_served_as_soon_as_its_samples_are_there(remote, backg
     assert len(read.result(5)[0]) == 20
 
 
-def test_a_program_that_wants_less_hurries_one_that_waits_for_more(
-    remote, background, wait_until, monkeypatch
-):
+def test_no_read_waits_for_the_network_with_the_lock_of_its_stream(remote, background, wait_until):
+    """One that wants less than another has the request in progress hurried, by another thread."""
     bench, stream = remote()
     bench.qudi.add_buffer('near', max_poll_rate=1000, streamer='remote')
     near = bench.qudi['near']
@@ -148,29 +117,25 @@ def test_a_program_that_wants_less_hurries_one_that_waits_for_more(
         configure(one)
         one.start_stream()
     near.stream.attention.end()  # its program does not only look, but waits
-    readers, senders, send = set(), set(), link.ServiceConnection.send
+    readers, askers, link = set(), set(), link_of(stream)
+    is_there = link.is_there
 
-    def note_and_send(connection, *arguments):
-        senders.add(threading.get_ident())
-        send(connection, *arguments)
+    def note_and_ask(count):
+        askers.add(threading.get_ident())
+        return is_there(count)
 
     def note_and_read(buffer, count):
         readers.add(threading.get_ident())
         return buffer.read_data(count)
 
-    monkeypatch.setattr(link.ServiceConnection, 'send', note_and_send)
-    long_read = background(note_and_read, stream, 400)
+    link.is_there = note_and_ask
     far = bench.qudi['far']
+    long_read = background(note_and_read, stream, 400)
     wait_until(lambda: far.stream.readers.missing(0) == 400, 'the first read waits over there')
-    monkeypatch.setattr(link, '_LONGEST_WAIT', 20.0)  # else the request returns soon anyway
-    wait_until(
-        lambda: any(r.until > time.perf_counter() + 5 for r in far.stream.readers.waiting),
-        'the request waits for long',
-    )
     read = background(note_and_read, near, 10)
     wait_until(lambda: far.stream.readers.missing(0) == 10, 'the second read waits there instead')
-    assert senders, 'the request in progress was not hurried'
-    assert not senders & readers, 'a read used the network with the lock of its stream held'
+    assert askers
+    assert not askers & readers, 'a read may hurry a request, over the network'
     bench.device.produce(10)
     assert len(read.result(5)[0]) == 20
     bench.device.produce(390)
@@ -242,10 +207,19 @@ def test_what_the_device_there_refuses_is_refused_here(remote):
         stream.start_stream()
 
 
+def link_of(stream):
+    """What fetches the samples of a stream."""
+    return next(
+        one.streamer.link
+        for one in registry.distributors()
+        if stream.module_name in one.active_names
+    )
+
+
 @contextlib.contextmanager
 def nothing_fetched(stream):
     """Keep the thread that fetches samples from its next request."""
-    connection = stream._distributor._streamer.link._connection
+    connection = link_of(stream).connection
     call, is_held, go_on = connection.call, threading.Event(), threading.Event()
 
     def call_later(*values, **more):
@@ -303,7 +277,7 @@ def test_a_second_program_on_the_buffer_is_refused_and_told_who_has_it(remote, q
     told = 'since it streams for the client at 127.0.0.1:.* Give each program a buffer of its own'
     with pytest.raises(RuntimeError, match=f'cannot be started for a program of this qudi, {told}'):
         far.start_stream()
-    visitor = rpyc.connect('127.0.0.1', server.port, config=dict(PROTOCOL))
+    visitor = server.connect()
     module = visitor.root.get_module_instance('far')
     for change, verb in (('start_stream', 'started'), ('stop_stream', 'stopped')):
         with pytest.raises(RuntimeError, match=f'cannot be {verb} for the client at .*, {told}'):

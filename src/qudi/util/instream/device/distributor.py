@@ -53,7 +53,7 @@ class StreamDistributor:
     def __init__(
         self, streamer: Any, limits: TimeLimits, source: RemoteSource | None = None
     ) -> None:
-        self._streamer, self._source = streamer, source
+        self.streamer, self._source = streamer, source
         self._members: dict[str, Member] = {}
         self._opened: tuple[DeviceStreams, DevicePolls] | None = None
         self._left = threading.Event()
@@ -68,7 +68,7 @@ class StreamDistributor:
 
     def _open(self, changes: Changes) -> None:
         if self._opened is None:
-            hardware = StreamHardware(self._streamer, self._source)
+            hardware = StreamHardware(self.streamer, self._source)
             hardware.poll_on_arrival(self.thread.request_poll)
             streams = DeviceStreams(hardware, self._members, self.thread, self._limits.longest_rest)
             self._opened = streams, DevicePolls(streams)

@@ -211,7 +211,7 @@ class StreamLink:
         hurry: Callable[[], None],
         arrived: Callable[[], None],
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._owner = owner
         self._channel_count = channel_count
         self._dtype = dtype
@@ -293,7 +293,7 @@ class StreamLink:
     def break_off(self) -> None:
         """End the thread at once."""
         self.close()
-        self._connection.break_off()
+        self.connection.break_off()
 
     # ---------------------------------------------------------------- in its thread
 
@@ -303,7 +303,7 @@ class StreamLink:
             while self._wait(has_more=left > 0):
                 wanted = self._nearest() - self._received
                 seconds = _LONGEST_WAIT if 0 < wanted < math.inf else 0.0
-                reply = self._connection.call(
+                reply = self.connection.call(
                     'fetch',
                     self._owner,
                     int(wanted) if seconds else 0,
@@ -314,7 +314,7 @@ class StreamLink:
                 left = self._receive(*reply)
         except Exception as error:
             self.error = error
-        self._connection.close()
+        self.connection.close()
         self._arrived()
 
     def _nearest(self) -> float:
@@ -342,7 +342,7 @@ class StreamLink:
     def _array(self, content: bytes | bool, dtype: np.dtype) -> np.ndarray:
         if isinstance(content, bytes):
             return np.frombuffer(content, dtype=dtype)
-        return self._connection.array().view(dtype)
+        return self.connection.array().view(dtype)
 
     def _receive(
         self,
