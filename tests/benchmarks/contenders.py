@@ -29,7 +29,7 @@ import zmq
 from qudi.interface.data_instream_interface import StreamingMode
 
 from qudi.util.instream.device import registry
-from qudi.util.instream.device.distributor import StreamDistributor
+from qudi.util.instream.device.polls import DevicePolls
 from qudi_host import QudiHost
 
 __all__ = [
@@ -177,10 +177,10 @@ class Buffer(Contender):
             buffer.start_stream()
 
     def run(self, call: Callable[[], None]) -> None:
-        self._distributor._thread.run(call, 'The measurement failed')
+        self._distributor.thread.run(call, 'The measurement failed')
 
     def poll(self) -> None:
-        self._distributor._poll()
+        self._distributor.polls.poll()
 
     def read(self, consumer: int, block: np.ndarray) -> None:
         self.buffers[consumer].read_data_into_buffer(block, len(block))
@@ -202,8 +202,7 @@ class FixedBeat(Buffer):
     _longest_delay = Contender._longest_delay
 
     def __enter__(self) -> FixedBeat:
-        # From before the distributor is made until it is closed, since that keeps a bound method
-        self._patch = mock.patch.object(StreamDistributor, '_demand', _always)
+        self._patch = mock.patch.object(DevicePolls, 'demand', _always)
         self._patch.start()
         super().__enter__()
         return self

@@ -43,6 +43,7 @@ def measure(seconds: float) -> None:
     from qtpy import API_NAME, QtCore, QtWidgets
 
     from bench import configure
+    from qudi.gui.instream_monitor.monitor_window import MonitorWindow
 
     application = QtWidgets.QApplication([])
     application.setQuitOnLastWindowClosed(False)
@@ -88,7 +89,8 @@ def measure(seconds: float) -> None:
         if with_monitor:
             assert len(updates) >= 2 * seconds, f'{len(updates)} updates only'
             assert all(len(rows) == BUFFERS for rows in updates)
-            assert qudi['monitor']._mw.isVisible()
+            (window,) = (w for w in application.topLevelWidgets() if isinstance(w, MonitorWindow))
+            assert window.isVisible()
             qudi.deactivate('logic')
         return 100 * used
 
@@ -110,7 +112,7 @@ def fill_plots(logic: object) -> None:
     from qtpy import QtCore
 
     end = time.perf_counter() + 10
-    while len(logic._rows) < BUFFERS and time.perf_counter() < end:
+    while len(logic.rows) < BUFFERS and time.perf_counter() < end:
         QtCore.QCoreApplication.processEvents()
     for source in logic._buffers.values():
         status = source._module().status

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pyqtgraph import GraphicsView
 from qudi.core.gui.gui import Gui
 from qudi.core.servers import RemoteModulesServer, get_remote_module_instance
 
@@ -17,7 +18,7 @@ from qtpy import QtCore, QtGui, QtWidgets
 
 from bench import configure
 from ports import free_port
-from qudi.util.instream.monitor import watch
+from qudi.util.instream.monitor import History
 from qudi.util.instream.stream import StreamStatus
 
 RED = QtGui.QColor('#e0504a')
@@ -26,7 +27,7 @@ COLUMNS = ('name', 'device', 'state', 'settings', 'fill', 'lost', 'rates')
 
 @pytest.fixture
 def open_monitor(qudi):
-    """Add and open the monitor."""
+    """Add and open the monitor; return its window."""
 
     def open_(update_rate=20.0, **options):
         qudi.add(
@@ -41,14 +42,25 @@ def open_monitor(qudi):
             'instream_monitor.instream_monitor_gui.InStreamMonitorGui',
             connect={'monitor_logic': 'monitor_logic'},
         )
-        return qudi.activate('monitor')
+        qudi.activate('monitor')
+        (window,) = windows()
+        return window
 
     return open_
 
 
-def cells(monitor):
+def windows():
+    """The windows of monitors that are open."""
+    return [
+        widget
+        for widget in QtWidgets.QApplication.topLevelWidgets()
+        if type(widget).__name__ == 'MonitorWindow' and widget.isVisible()
+    ]
+
+
+def cells(window):
     """What the rows say: by the name of the buffer, a dictionary of texts."""
-    table = monitor._mw.table
+    table = window.table
     rows = {}
     for number in range(table.rowCount()):
         texts = {key: table.item(number, i).text() for i, key in enumerate(COLUMNS)}
@@ -56,39 +68,39 @@ def cells(monitor):
     return rows
 
 
-def colour(monitor, name, key):
-    item = monitor._mw.table.item(cells(monitor)[name]['row'], COLUMNS.index(key))
+def colour(window, name, key):
+    item = window.table.item(cells(window)[name]['row'], COLUMNS.index(key))
     brush = item.data(QtCore.Qt.ItemDataRole.ForegroundRole)
     return None if brush is None else brush.color()
 
 
-def tip(monitor, name, key):
-    return monitor._mw.table.item(cells(monitor)[name]['row'], COLUMNS.index(key)).toolTip()
+def tip(window, name, key):
+    return window.table.item(cells(window)[name]['row'], COLUMNS.index(key)).toolTip()
 
 
 def test_rows_come_and_go_with_the_buffers(bench, open_monitor, wait_until):
     qudi = bench.qudi
     first = bench.buffer('buffer1')
-    monitor = open_monitor()
-    wait_until(lambda: list(cells(monitor)) == ['buffer1'], 'the active buffer is shown')
+    window = open_monitor()
+    wait_until(lambda: list(cells(window)) == ['buffer1'], 'the active buffer is shown')
     bench.buffer('buffer2')
-    wait_until(lambda: list(cells(monitor)) == ['buffer1', 'buffer2'], 'the new one is shown')
+    wait_until(lambda: list(cells(window)) == ['buffer1', 'buffer2'], 'the new one is shown')
     qudi.deactivate('buffer1')
-    wait_until(lambda: list(cells(monitor)) == ['buffer2'], 'the deactivated one is gone')
+    wait_until(lambda: list(cells(window)) == ['buffer2'], 'the deactivated one is gone')
     qudi.activate('buffer1')
-    wait_until(lambda: list(cells(monitor)) == ['buffer1', 'buffer2'], 'it is shown again')
+    wait_until(lambda: list(cells(window)) == ['buffer1', 'buffer2'], 'it is shown again')
     qudi.module_manager.reload_module('buffer1')
     assert qudi['buffer1'] is not first
     qudi['buffer1'].start_stream()
     wait_until(
-        lambda: cells(monitor).get('buffer1', {}).get('state') == 'streaming',
+        lambda: cells(window).get('buffer1', {}).get('state') == 'streaming',
         'the reloaded one is shown',
     )
     for name in ('buffer1', 'buffer2'):
         qudi.deactivate(name)
-    wait_until(lambda: not cells(monitor), 'no row is left')
-    assert monitor._mw.hint.isVisible()
-    assert 'No stream buffer is active' in monitor._mw.hint.text()
+    wait_until(lambda: not cells(window), 'no row is left')
+    assert window.hint.isVisible()
+    assert 'No stream buffer is active' in window.hint.text()
 
 
 def test_the_cells_say_what_became_of_each_buffer(bench, open_monitor, wait_until):
@@ -102,9 +114,9 @@ def test_the_cells_say_what_became_of_each_buffer(bench, open_monitor, wait_unti
         buffer.start_stream()
     bench.produce(1300)
     running.read_data(1000)
-    monitor = open_monitor()
-    wait_until(lambda: len(cells(monitor)) == 4, 'all are shown')
-    rows = cells(monitor)
+    window = open_monitor()
+    wait_until(lambda: len(cells(window)) == 4, 'all are shown')
+    rows = cells(window)
     assert {name: row['state'].split('\n')[0] for name, row in rows.items()} == {
         'idle': 'not started',
         'running': 'streaming',
@@ -122,18 +134,18 @@ def test_the_cells_say_what_became_of_each_buffer(bench, open_monitor, wait_unti
         'forgetful': '1\N{NO-BREAK SPACE}250',
     }
     for name in rows:
-        lost_is_red = colour(monitor, name, 'lost') == RED
+        lost_is_red = colour(window, name, 'lost') == RED
         assert lost_is_red == (name in ('full', 'forgetful'))
-    assert colour(monitor, 'full', 'state') == RED
-    assert 'Its ring of 50 samples was full' in tip(monitor, 'full', 'state')
-    assert 'Read faster' in tip(monitor, 'full', 'state')
-    assert tip(monitor, 'running', 'name') == 'Streams beside: forgetful'
+    assert colour(window, 'full', 'state') == RED
+    assert 'Its ring of 50 samples was full' in tip(window, 'full', 'state')
+    assert 'Read faster' in tip(window, 'full', 'state')
+    assert tip(window, 'running', 'name') == 'Streams beside: forgetful'
     bench.device.faults.add('raise in read')
     bench.device.produce(10)
     wait_until(
-        lambda: cells(monitor)['running']['state'] == 'ended: device failed', 'the fault is shown'
+        lambda: cells(window)['running']['state'] == 'ended: device failed', 'the fault is shown'
     )
-    assert 'simulator lost its cable' in tip(monitor, 'running', 'state')
+    assert 'simulator lost its cable' in tip(window, 'running', 'state')
     assert idle.status.state == 'idle'
 
 
@@ -142,25 +154,23 @@ def test_the_rates_are_those_of_the_device(make_bench, open_monitor, wait_until)
     buffer = bench.buffer('buffer1', max_poll_rate=20)
     configure(buffer, size=100000, rate=5000)
     buffer.start_stream()
-    monitor = open_monitor()
+    window = open_monitor()
     wait_until(
-        lambda: cells(monitor).get('buffer1', {}).get('rates', '').startswith('5 kS/s'),
+        lambda: cells(window).get('buffer1', {}).get('rates', '').startswith('5 kS/s'),
         'the rate of the samples is shown',
     )
     wait_until(
-        lambda: re.search(r'\n(18|19|20)(\.\d)? polls/s', cells(monitor)['buffer1']['rates']),
+        lambda: re.search(r'\n(18|19|20)(\.\d)? polls/s', cells(window)['buffer1']['rates']),
         'the rate of the polls is shown',
     )
     buffer.stop_stream()
-    wait_until(
-        lambda: cells(monitor)['buffer1']['rates'] == '0 S/s\n0 polls/s', 'the stop is shown'
-    )
+    wait_until(lambda: cells(window)['buffer1']['rates'] == '0 S/s\n0 polls/s', 'the stop is shown')
 
 
 def test_an_update_without_a_change_paints_nothing(bench, open_monitor, wait_until, qtbot):
     bench.buffers(3)
-    monitor = open_monitor(history=0.5)
-    wait_until(lambda: len(cells(monitor)) == 3, 'all are shown')
+    window = open_monitor(history=0.5)
+    wait_until(lambda: len(cells(window)) == 3, 'all are shown')
     qtbot.wait(1500)  # until the plots are full
 
     class Painted(QtCore.QObject):
@@ -171,8 +181,10 @@ def test_an_update_without_a_change_paints_nothing(bench, open_monitor, wait_unt
             return False
 
     painted, updates = Painted(), []
-    window = monitor._mw
-    for widget in [window.table.viewport(), *(plot.viewport() for plot in window._plots)]:
+    for widget in [
+        window.table.viewport(),
+        *(plot.viewport() for plot in window.findChildren(GraphicsView)),
+    ]:
         widget.installEventFilter(painted)
     bench.qudi['monitor_logic'].sigRowsChanged.connect(
         updates.append, QtCore.Qt.ConnectionType.DirectConnection
@@ -186,28 +198,27 @@ def test_closing_the_window_stops_nothing_and_it_can_be_shown_again(
 ):
     buffer = bench.buffer('buffer1')
     buffer.start_stream()
-    monitor = open_monitor()
-    wait_until(lambda: cells(monitor), 'the buffer is shown')
-    window = monitor._mw
+    window = open_monitor()
+    wait_until(lambda: cells(window), 'the buffer is shown')
     window.close()
     bench.produce(10)
     assert buffer.status.state == 'running'
     assert bench.qudi['monitor_logic'].module_state() == 'idle'
     bench.qudi.activate('monitor')  # as qudi's manager does for a module that is active already
-    assert monitor._mw is window
-    assert window.isVisible()
+    assert windows() == [window]
     wait_until(
-        lambda: cells(monitor)['buffer1']['fill'].startswith('1.0 %'), 'it is up to date again'
+        lambda: cells(window)['buffer1']['fill'].startswith('1.0 %'), 'it is up to date again'
     )
     buffer.stop_stream()
 
 
 def test_the_window_remembers_its_size(qudi, open_monitor):
-    monitor = open_monitor()
-    monitor._mw.resize(777, 333)
+    window = open_monitor()
+    window.resize(777, 333)
     qudi.deactivate('monitor')
     qudi.activate('monitor')
-    assert (monitor._mw.width(), monitor._mw.height()) == (777, 333)
+    (window,) = windows()
+    assert (window.width(), window.height()) == (777, 333)
 
 
 @pytest.mark.parametrize('first', ['monitor', 'monitor_logic', 'buffer1', 'streamer'])
@@ -215,16 +226,16 @@ def test_modules_are_deactivated_and_reloaded_in_any_order(bench, open_monitor, 
     """The main thread waits for the logic's, so that one must not wait for the main thread."""
     qudi = bench.qudi
     buffers = bench.buffers(2)
-    monitor = open_monitor(update_rate=200)
+    window = open_monitor(update_rate=200)
     for _ in range(3):
-        wait_until(lambda it=monitor: len(cells(it)) == 2, 'both are shown')
+        wait_until(lambda it=window: len(cells(it)) == 2, 'both are shown')
         for buffer in buffers:
             buffer.start_stream()
         qudi.module_manager.reload_module(first)
         qudi.deactivate(first)
         for name in ('buffer1', 'buffer2', 'monitor'):
             qudi.activate(name)
-        monitor = qudi['monitor']
+        (window,) = windows()
         buffers = [qudi[name] for name in ('buffer1', 'buffer2')]
         for buffer in buffers:
             if buffer.status.state == 'running':
@@ -261,7 +272,7 @@ def test_a_mistyped_option_is_refused_by_name(qudi):
 
 def test_of_two_windows_one_can_be_closed(bench, open_monitor, wait_until):
     buffer = bench.buffer('buffer1')
-    monitor = open_monitor()
+    window = open_monitor()
     bench.qudi.add(
         'gui',
         'second',
@@ -271,10 +282,10 @@ def test_of_two_windows_one_can_be_closed(bench, open_monitor, wait_until):
     bench.qudi.activate('second')
     bench.qudi.deactivate('second')
     buffer.start_stream()
-    wait_until(lambda: 'buffer1' in cells(monitor), 'the buffer is shown')
-    wait_until(lambda: cells(monitor)['buffer1']['state'] == 'streaming', 'the first one goes on')
+    wait_until(lambda: 'buffer1' in cells(window), 'the buffer is shown')
+    wait_until(lambda: cells(window)['buffer1']['state'] == 'streaming', 'the first one goes on')
     bench.qudi.deactivate('monitor')
-    assert monitor._mw is None
+    assert not windows()
     buffer.stop_stream()
 
 
@@ -282,8 +293,8 @@ def test_a_class_that_only_has_the_name_is_no_buffer(bench, open_monitor, wait_u
     bench.buffer('buffer1')
     namesake = type('DataInStreamBuffer', (type(bench.device),), {})
     monkeypatch.setattr(bench.device, '__class__', namesake)
-    monitor = open_monitor()
-    wait_until(lambda: list(cells(monitor)) == ['buffer1'], 'the buffer is shown')
+    window = open_monitor()
+    wait_until(lambda: list(cells(window)) == ['buffer1'], 'the buffer is shown')
 
 
 def test_a_stopped_stream_has_nothing_to_read(bench, open_monitor, wait_until):
@@ -291,16 +302,16 @@ def test_a_stopped_stream_has_nothing_to_read(bench, open_monitor, wait_until):
     configure(buffer, size=100)
     buffer.start_stream()
     bench.produce(90)
-    monitor = open_monitor()
+    window = open_monitor()
     wait_until(
-        lambda: cells(monitor).get('buffer1', {}).get('fill') == '90.0 %, at most 90.0 %', 'level'
+        lambda: cells(window).get('buffer1', {}).get('fill') == '90.0 %, at most 90.0 %', 'level'
     )
     buffer.stop_stream()
-    wait_until(lambda: cells(monitor)['buffer1']['fill'] == '0.0 %, at most 90.0 %', 'no level')
+    wait_until(lambda: cells(window)['buffer1']['fill'] == '0.0 %, at most 90.0 %', 'no level')
 
 
 def test_a_long_history_keeps_the_highest_of_many_levels():
-    history = watch._History(span=3600.0)
+    history = History(span=3600.0)
     status = StreamStatus(state='running', streamer='streamer', ring_size=100)
     for second in range(4 * 3600):
         unread = 90 if second % 600 == 0 else 5
@@ -313,7 +324,7 @@ def test_a_long_history_keeps_the_highest_of_many_levels():
 
 
 def test_rates_survive_what_clocks_do_to_the_last_digit():
-    history = watch._History(span=300.0)
+    history = History(span=300.0)
     status = StreamStatus(state='running', streamer='streamer', ring_size=100)
     for look in range(8):
         jitter = 1e-9 * (-1) ** look
@@ -393,9 +404,8 @@ def load(qudi, name, background):
 
 
 @pytest.fixture
-def distant(bench, wait_until, monkeypatch, background):
+def distant(bench, wait_until, background):
     """A buffer that is served to other processes, and seen again over a line."""
-    monkeypatch.setattr(watch, '_RETRY_INTERVAL', 0.2)
     qudi = bench.qudi
     port = free_port()
     server = RemoteModulesServer(
@@ -439,38 +449,38 @@ def distant(bench, wait_until, monkeypatch, background):
 def test_a_buffer_of_another_process_is_shown(bench, distant, open_monitor, wait_until):
     bench.served.start_stream()
     bench.produce(100)
-    monitor = open_monitor()
-    wait_until(lambda: set(cells(monitor)) == {'served', 'distant'}, 'both are shown')
-    assert cells(monitor)['distant']['name'] == 'distant\nremote'
+    window = open_monitor()
+    wait_until(lambda: set(cells(window)) == {'served', 'distant'}, 'both are shown')
+    assert cells(window)['distant']['name'] == 'distant\nremote'
     for key in ('device', 'state', 'settings', 'fill'):
-        assert cells(monitor)['distant'][key] == cells(monitor)['served'][key]
+        assert cells(window)['distant'][key] == cells(window)['served'][key]
     bench.served.read_data(50)
     wait_until(
-        lambda: cells(monitor)['distant']['fill'].startswith('5.0 %'), 'it is kept up to date'
+        lambda: cells(window)['distant']['fill'].startswith('5.0 %'), 'it is kept up to date'
     )
     bench.qudi.deactivate('served')
-    wait_until(lambda: not cells(monitor), 'it vanishes when it is deactivated')
+    wait_until(lambda: not cells(window), 'it vanishes when it is deactivated')
     bench.qudi.activate('served')
-    wait_until(lambda: 'distant' in cells(monitor), 'and comes back')
+    wait_until(lambda: 'distant' in cells(window), 'and comes back')
     bench.qudi.deactivate('monitor_logic')
 
 
 def test_a_buffer_that_does_not_answer_freezes_nothing(bench, distant, open_monitor, wait_until):
     bench.served.start_stream()
-    monitor = open_monitor()
-    wait_until(lambda: set(cells(monitor)) == {'served', 'distant'}, 'both are shown')
+    window = open_monitor()
+    wait_until(lambda: set(cells(window)) == {'served', 'distant'}, 'both are shown')
     distant.works.clear()
     wait_until(
-        lambda: cells(monitor)['distant']['state'].startswith('no answer\nfor 0:0'),
+        lambda: cells(window)['distant']['state'].startswith('no answer\nfor 0:0'),
         'the silence is shown',
     )
-    assert colour(monitor, 'distant', 'state') == RED
-    assert 'does not answer' in tip(monitor, 'distant', 'state')
+    assert colour(window, 'distant', 'state') == RED
+    assert 'does not answer' in tip(window, 'distant', 'state')
     bench.produce(100)
     wait_until(
-        lambda: cells(monitor)['served']['fill'].startswith('10.0 %'), 'the other row goes on'
+        lambda: cells(window)['served']['fill'].startswith('10.0 %'), 'the other row goes on'
     )
-    assert cells(monitor)['distant']['fill'].startswith('0.0 %')
+    assert cells(window)['distant']['fill'].startswith('0.0 %')
     began = time.perf_counter()
     bench.qudi.deactivate('monitor_logic')
     assert time.perf_counter() - began < 5, 'the monitor waited for a dead process'
@@ -480,14 +490,14 @@ def test_a_buffer_that_does_not_answer_freezes_nothing(bench, distant, open_moni
 
 def test_a_lost_connection_is_made_again(bench, distant, open_monitor, wait_until):
     bench.served.start_stream()
-    monitor = open_monitor()
-    wait_until(lambda: set(cells(monitor)) == {'served', 'distant'}, 'both are shown')
+    window = open_monitor()
+    wait_until(lambda: set(cells(window)) == {'served', 'distant'}, 'both are shown')
     connections = distant.connections
     distant.cut()
     wait_until(lambda: distant.connections > connections, 'it connects again')
     bench.produce(100)
     wait_until(
-        lambda: cells(monitor)['distant']['fill'].startswith('10.0 %'), 'it is up to date again'
+        lambda: cells(window)['distant']['fill'].startswith('10.0 %'), 'it is up to date again'
     )
     bench.qudi.deactivate('monitor_logic')
     bench.served.stop_stream()
@@ -497,14 +507,14 @@ def test_a_buffer_that_is_not_shared_any_more_vanishes_without_complaints(
     bench, distant, open_monitor, wait_until, caplog
 ):
     """The server was started again with another configuration, for example."""
-    monitor = open_monitor()
-    wait_until(lambda: set(cells(monitor)) == {'served', 'distant'}, 'both are shown')
+    window = open_monitor()
+    wait_until(lambda: set(cells(window)) == {'served', 'distant'}, 'both are shown')
     service = bench.qudi.remote_modules_server.service
     service.remove_shared_module('served')
     connections = distant.connections
     distant.cut()
     wait_until(lambda: distant.connections > connections + 3, 'it looks now and then')
-    assert set(cells(monitor)) == {'served'}
+    assert set(cells(window)) == {'served'}
     assert 'that is not shared' not in caplog.text, 'the server complains about the monitor'
     bench.qudi.deactivate('monitor_logic')
 
@@ -520,14 +530,14 @@ def test_a_module_of_another_process_that_is_no_buffer_is_left_alone(
         {'native_module_name': 'streamer', 'address': '127.0.0.1', 'port': distant.port},
     )
     load(qudi, 'other', background)
-    monitor = open_monitor()
-    wait_until(lambda: set(cells(monitor)) == {'served', 'distant'}, 'the buffers are shown')
+    window = open_monitor()
+    wait_until(lambda: set(cells(window)) == {'served', 'distant'}, 'the buffers are shown')
     looks = []
     qudi['monitor_logic'].sigRowsChanged.connect(
         looks.append, QtCore.Qt.ConnectionType.DirectConnection
     )
     wait_until(lambda: len(looks) > 10, 'it looked some more')
-    assert set(cells(monitor)) == {'served', 'distant'}
+    assert set(cells(window)) == {'served', 'distant'}
     qudi.deactivate('monitor_logic')
     qudi.module_manager['other']._instance = None
 
@@ -579,36 +589,35 @@ def test_the_picture_shows_a_healthy_a_nearly_full_and_an_overflown_buffer(
             )
             configure(qudi.activate(name), size=size, rate=10000)
         seconds = 60 if pictures and style else 3
-        monitor = open_monitor(update_rate=10, history=seconds)
+        window = open_monitor(update_rate=10, history=seconds)
         for name in sizes:
             qudi[name].start_stream()
         programs.append(_Program(qudi['live_view'], max(0.5, seconds / 20)))
         programs.append(_Program(qudi['recorder'], 0.3, leaves=25000))
         programs.append(_Program(qudi['spectrum'], 2.5))
-        wait_until(lambda: len(cells(monitor)) == 4, 'all are shown')
+        wait_until(lambda: len(cells(window)) == 4, 'all are shown')
         wait_until(
-            lambda: cells(monitor)['fit']['state'] == 'ended: buffer was full', 'one overflows'
+            lambda: cells(window)['fit']['state'] == 'ended: buffer was full', 'one overflows'
         )
-        wait_until(lambda: float(cells(monitor)['recorder']['fill'].split()[0]) > 80, 'one fills')
-        wait_until(lambda: cells(monitor)['spectrum']['lost'] != '0', 'one loses samples')
+        wait_until(lambda: float(cells(window)['recorder']['fill'].split()[0]) > 80, 'one fills')
+        wait_until(lambda: cells(window)['spectrum']['lost'] != '0', 'one loses samples')
         if pictures:
             wait_until(lambda: qudi['live_view'].status.running_time > seconds - 2, 'some time', 60)
-        wait_until(lambda: 2 < float(cells(monitor)['live_view']['fill'].split()[0]) < 40, 'low')
-        rows = cells(monitor)
+        wait_until(lambda: 2 < float(cells(window)['live_view']['fill'].split()[0]) < 40, 'low')
+        rows = cells(window)
         states = {name: row['state'] for name, row in rows.items()}
         assert states['live_view'] == states['recorder'] == states['spectrum'] == 'streaming'
         assert rows['live_view']['lost'] == rows['recorder']['lost'] == '0'
         assert rows['fit']['lost'] != '0'
-        assert colour(monitor, 'fit', 'lost') == colour(monitor, 'fit', 'state') == RED
-        assert colour(monitor, 'live_view', 'lost') is None
-        window = monitor._mw
+        assert colour(window, 'fit', 'lost') == colour(window, 'fit', 'state') == RED
+        assert colour(window, 'live_view', 'lost') is None
         table = window.table
         window.resize(
             window.width(), table.horizontalHeader().height() + table.rowHeight(0) * 4 + 8
         )
         image = window.grab().toImage()
-        assert _has(image, _bar(monitor, 'live_view'), '#3d8ec9'), 'a healthy bar is blue'
-        assert _has(image, _bar(monitor, 'recorder'), '#d9822b'), 'a nearly full bar is orange'
+        assert _has(image, _bar(window, 'live_view'), '#3d8ec9'), 'a healthy bar is blue'
+        assert _has(image, _bar(window, 'recorder'), '#d9822b'), 'a nearly full bar is orange'
         _assert_nothing_is_cut_off(window)
         path = (Path(pictures) if pictures and style else tmp_path) / 'monitor.png'
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -623,11 +632,11 @@ def test_the_picture_shows_a_healthy_a_nearly_full_and_an_overflown_buffer(
             qudi[name].stop_stream()
 
 
-def _bar(monitor, name):
+def _bar(window, name):
     """The place of a bar in the picture of the window."""
-    table = monitor._mw.table
-    rect = table.visualItemRect(table.item(cells(monitor)[name]['row'], COLUMNS.index('fill')))
-    return QtCore.QRect(table.viewport().mapTo(monitor._mw, rect.topLeft()), rect.size())
+    table = window.table
+    rect = table.visualItemRect(table.item(cells(window)[name]['row'], COLUMNS.index('fill')))
+    return QtCore.QRect(table.viewport().mapTo(window, rect.topLeft()), rect.size())
 
 
 def _has(image, rect, code):

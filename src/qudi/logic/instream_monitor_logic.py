@@ -25,6 +25,9 @@ __all__ = ['InStreamMonitorLogic']
 
 refuse_broken_pyside()
 
+# For how many looks, and for how long at most (s), a process that cannot be reached is left alone
+_LOOKS_UNTIL_RETRY, _LONGEST_RETRY_INTERVAL = 10, 5.0
+
 
 class InStreamMonitorLogic(LogicBase):
     """Collects the status of every stream buffer, those of other processes included.
@@ -95,6 +98,11 @@ class InStreamMonitorLogic(LogicBase):
         return self._update_rate
 
     @property
+    def _retry_interval(self) -> float:
+        """Seconds until a process that cannot be reached is tried again."""
+        return min(_LONGEST_RETRY_INTERVAL, _LOOKS_UNTIL_RETRY / self._update_rate)
+
+    @property
     def history(self) -> float:
         """Seconds of fill levels that are kept."""
         return self._history
@@ -112,7 +120,7 @@ class InStreamMonitorLogic(LogicBase):
                 if known is None or not known.is_of(module):
                     known = LocalBuffer(name, module, self._history)
             elif known is None or not known.is_of(target):
-                known = RemoteBuffer(name, target, self._history)
+                known = RemoteBuffer(name, target, self._history, self._retry_interval)
             self._buffers[name] = known
         for name, buffer in before.items():
             if self._buffers.get(name) is not buffer:

@@ -2,6 +2,7 @@
 
 from qudi.util.instream.monitor.watch import (
     BufferRow,
+    History,
     LocalBuffer,
     RemoteBuffer,
     fill_level,
@@ -10,6 +11,7 @@ from qudi.util.instream.monitor.watch import (
 
 __all__ = [
     'BufferRow',
+    'History',
     'LocalBuffer',
     'RemoteBuffer',
     'fill_level',

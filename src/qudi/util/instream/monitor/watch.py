@@ -1,6 +1,7 @@
 """Looks at the status of many buffers, here and in other processes, without waiting for any.
 
 BufferRow     what there is to see of one buffer
+History       what was to see of it lately
 fill_level    how much of a buffer is to be read
 LocalBuffer   a buffer of this process
 RemoteBuffer  a module of another process, asked in a thread of its own
@@ -23,10 +24,9 @@ import numpy as np
 from qudi.util.instream.remote import Address, NoBufferError, ServiceConnection
 from qudi.util.instream.stream import StreamStatus
 
-__all__ = ['BufferRow', 'LocalBuffer', 'RemoteBuffer', 'fill_level', 'is_buffer']
+__all__ = ['BufferRow', 'History', 'LocalBuffer', 'RemoteBuffer', 'fill_level', 'is_buffer']
 
 _RATE_SPAN = 5.0  # seconds over which the rate of samples is measured
-_RETRY_INTERVAL = 5.0  # seconds until another process that cannot be reached is tried again
 _POINTS = 1000  # fill levels that are kept at most
 _CLOCK_ERROR = 1e-6  # seconds by which the difference of two clock readings may be wrong
 
@@ -67,7 +67,7 @@ class BufferRow:
     fills: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
-class _History:
+class History:
     """Latest figures of a buffer: fill levels, and the rate at which samples come.
 
     Parameters
@@ -85,6 +85,7 @@ class _History:
         self._arrivals: deque[tuple[float, int]] = deque()
 
     def add(self, status: StreamStatus, now: float) -> None:
+        """Note a status, and when it was told, by perf_counter."""
         fill, last = fill_level(status), self._end - 1
         if self._end and now - self._points[0, last] < self._span / _POINTS:
             self._points[1, last] = max(fill, self._points[1, last])
@@ -109,6 +110,7 @@ class _History:
             self._arrivals.popleft()
 
     def row(self, name: str, status: StreamStatus, now: float, is_remote: bool) -> BufferRow:
+        """Return what there is to see of the buffer."""
         first = np.searchsorted(self._points[0, : self._end], now - self._span)
         times, fills = self._points[:, max(0, first - 1) : self._end]
         return BufferRow(
@@ -144,7 +146,7 @@ class LocalBuffer:
     def __init__(self, name: str, module: Any, history: float) -> None:
         self._name = name
         self._module = weakref.ref(module)
-        self._history = _History(history)
+        self._history = History(history)
 
     def is_of(self, module: object) -> bool:
         """Whether this is the module."""
@@ -184,12 +186,17 @@ class RemoteBuffer:
         URL, certificate and key, as qudi's `get_remote_module_instance` takes them.
     history : float
         For how many seconds a row has fill levels.
+    retry_interval : float
+        Seconds until a process that cannot be reached is tried again.
     """
 
-    def __init__(self, name: str, address: tuple[str, Any, Any], history: float) -> None:
+    def __init__(
+        self, name: str, address: tuple[str, Any, Any], history: float, retry_interval: float
+    ) -> None:
         self._name = name
+        self._retry_interval = retry_interval
         self._address = address
-        self._history = _History(history)
+        self._history = History(history)
         self._row: BufferRow | None = None  # replaced as a whole, by the thread
         self._answered_at = math.inf
         self._is_asked = True  # and has not answered yet
@@ -225,7 +232,7 @@ class RemoteBuffer:
             with suppress(Exception):
                 self._watch()
             self._is_asked = True
-            self._closing.wait(_RETRY_INTERVAL)
+            self._closing.wait(self._retry_interval)
 
     def _watch(self) -> None:
         """Connect, and ask for the status whenever it is to be shown."""
