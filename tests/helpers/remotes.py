@@ -146,7 +146,7 @@ class QudiProcess:
             'logic': logic or {},
         }
         yaml_dump(str(directory / 'remote.cfg'), config)
-        self._begin(accepted=accepted, network=network)
+        self.start(accepted=accepted, network=network)
 
     @classmethod
     def from_text(cls, directory, text):
@@ -155,10 +155,11 @@ class QudiProcess:
         process.directory = directory
         (directory / 'qudi').mkdir()
         (directory / 'remote.cfg').write_text(text, encoding='utf-8')
-        process._begin(with_windows=True)
+        process.start(with_windows=True)
         return process
 
-    def _begin(self, **options):
+    def start(self, **options):
+        """Begin the process, and wait until qudi runs."""
         home = str(self.directory)
         environment = dict.fromkeys(('HOME', 'USERPROFILE', 'APPDATA'), home)
         self._connection, other_end = _processes.Pipe()

@@ -38,7 +38,7 @@ class Cable:
     """Carries packets from one end to the other."""
 
     def __init__(self, ends):
-        self._ends = ends
+        self.ends = ends
         self._delay, self._loss, self._is_out = 0.0, 0.0, False
         self._waiting = deque()  # (due, end, packet)
 
@@ -52,7 +52,7 @@ class Cable:
 
     def carry(self):
         """Take what has come, and hand over what is due; return the seconds until the next."""
-        for number, end in enumerate(self._ends):
+        for number, end in enumerate(self.ends):
             for _ in range(64):
                 try:
                     packet = os.read(end, 65536)
@@ -61,7 +61,7 @@ class Cable:
                 is_lost = self._loss and random.random() < self._loss
                 if not is_lost and not self._is_out and len(self._waiting) < _MOST_WAITING:
                     due = time.perf_counter() + self._delay
-                    self._waiting.append((due, self._ends[1 - number], packet))
+                    self._waiting.append((due, self.ends[1 - number], packet))
         now = time.perf_counter()
         while self._waiting and self._waiting[0][0] <= now:
             _, end, packet = self._waiting.popleft()
@@ -79,7 +79,7 @@ def main():
     print('ok', flush=True)
     while True:
         timeout = cable.carry()
-        readable, _, _ = select.select([0, *cable._ends], [], [], timeout)
+        readable, _, _ = select.select([0, *cable.ends], [], [], timeout)
         if 0 in readable:
             line = lines.readline().decode()
             if not line:
