@@ -76,6 +76,13 @@ class Bench:
         for distributor in registry.distributors():
             distributor.thread.run(lambda: None, 'The test')
 
+    def assert_streams(self, buffer):
+        """Check that a start, a few samples and a stop are possible."""
+        buffer.start_stream()
+        self.produce(5)
+        self.assert_delivers(buffer, 0, 5)
+        buffer.stop_stream()
+
     def assert_delivers(self, buffer, first, count):
         """Read and compare with what the device made from sample `first` on."""
         data, timestamps = buffer.read_data(count)

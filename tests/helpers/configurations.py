@@ -4,6 +4,15 @@ BUFFER = 'instream_buffer.buffer.DataInStreamBuffer'
 LOGIC = 'time_series_reader_logic.TimeSeriesReaderLogic'
 
 # One device, two programs with a buffer each, a window, and the monitor: all as it should be
+_COUNTER = """\
+    counter:
+        module.Class: 'dummy.data_instream_dummy.InStreamDummy'
+        options:
+            channel_names: ['APD']
+            channel_units: ['Hz']
+            channel_signals: ['counts']
+"""
+
 GOOD = f"""\
 global:
     startup_modules: [gui1, logic2]
@@ -32,13 +41,7 @@ logic:
             update_rate: 2.0
 
 hardware:
-    counter:
-        module.Class: 'dummy.data_instream_dummy.InStreamDummy'
-        options:
-            channel_names: ['APD']
-            channel_units: ['Hz']
-            channel_signals: ['counts']
-    buffer1:
+{_COUNTER}    buffer1:
         module.Class: '{BUFFER}'
         options:
             max_poll_rate: 20.0
@@ -65,13 +68,7 @@ global:
     startup_modules: [shared1]
 
 hardware:
-    counter:
-        module.Class: 'dummy.data_instream_dummy.InStreamDummy'
-        options:
-            channel_names: ['APD']
-            channel_units: ['Hz']
-            channel_signals: ['counts']
-    shared1:
+{_COUNTER}    shared1:
         module.Class: '{BUFFER}'
         allow_remote: True
         connect:

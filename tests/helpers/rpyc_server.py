@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import rpyc
 from qudi.core.services import ModuleRpycProxy
 from rpyc.utils.server import ThreadedServer
+
+from waiting import wait_until
 
 __all__ = ['QUDI_PROTOCOL', 'QudiModules', 'RpycServer']
 
@@ -61,7 +62,7 @@ class RpycServer:
         self._thread = threading.Thread(target=self._server.start, daemon=True)
         self._thread.start()
         self._connections = []
-        _wait_until(lambda: self._server.active, 'the server does not start')
+        wait_until(lambda: self._server.active, 'the server starts')
         self.port = self._server.port
         self.clients = self._server.clients  # sockets
 
@@ -75,13 +76,6 @@ class RpycServer:
         """Close all connections; their threads find out before the server takes their sockets."""
         for connection in self._connections:
             connection.close()
-        _wait_until(lambda: not self.clients, 'the server keeps a client')
+        wait_until(lambda: not self.clients, 'the server has no client left')
         self._server.close()
         self._thread.join(10)
-
-
-def _wait_until(condition, otherwise):
-    end = time.perf_counter() + 10
-    while not condition():
-        assert time.perf_counter() < end, otherwise
-        time.sleep(0.01)

@@ -42,10 +42,7 @@ def test_a_start_that_fails_leaves_everything_idle(bench):
     with pytest.raises(RuntimeError, match='"buffer1" is not streaming, call start_stream'):
         buffer.read_data(1)
     bench.device.faults.clear()
-    buffer.start_stream()
-    bench.produce(5)
-    bench.assert_delivers(buffer, 0, 5)
-    buffer.stop_stream()
+    bench.assert_streams(buffer)
 
 
 def test_a_device_that_runs_although_its_start_failed_is_stopped(bench):
@@ -76,10 +73,7 @@ def test_a_device_that_cannot_be_configured_at_the_start_says_so(bench):
     with pytest.raises(OSError, match='lost its cable'):
         first.start_stream()
     assert bench.device.module_state() == first.module_state() == 'idle'
-    second.start_stream()
-    bench.produce(5)
-    bench.assert_delivers(second, 0, 5)
-    second.stop_stream()
+    bench.assert_streams(second)
 
 
 def test_a_device_that_does_not_run_after_its_start_is_a_failed_start(bench):
@@ -277,10 +271,7 @@ def test_a_stop_during_a_hanging_start_is_obeyed_later(make_bench, background, w
     with pytest.raises(RuntimeError):
         buffer.read_data(1)
     bench.device.faults.clear()
-    buffer.start_stream()
-    bench.produce(5)
-    bench.assert_delivers(buffer, 0, 5)
-    buffer.stop_stream()
+    bench.assert_streams(buffer)
 
 
 @pytest.mark.parametrize('slow', ['configure slowly', 'start slowly'])
@@ -299,10 +290,7 @@ def test_a_start_whose_caller_gave_up_stops_what_it_started(make_bench, wait_unt
     assert buffer.module_state() == other.module_state() == 'idle'
     assert buffer.status.state in ('idle', 'stopped')
     bench.device.faults.clear()
-    other.start_stream()
-    bench.produce(5)
-    bench.assert_delivers(other, 0, 5)
-    other.stop_stream()
+    bench.assert_streams(other)
 
 
 def test_configure_and_start_that_have_not_begun_are_withdrawn(make_bench, background, wait_until):
@@ -432,42 +420,6 @@ class Panic(BaseException):
     """As of a driver in another language."""
 
 
-@pytest.mark.parametrize('place', ['available_samples', 'read_data_into_buffer'])
-def test_an_exception_of_any_kind_out_of_a_driver_is_a_fault(
-    bench, background, monkeypatch, wait_until, place
-):
-    buffers = bench.buffers(2)
-    for buffer in buffers:
-        buffer.start_stream()
-    bench.produce(5)
-    reads = [background(buffer.read_data, 10) for buffer in buffers]
-    for buffer in buffers:
-        bench.wait_for_reader(buffer)
-
-    def panic(*_, **__):
-        raise Panic('overflow in line 7')
-
-    with monkeypatch.context() as patch:
-        if place == 'available_samples':
-            patch.setattr(type(bench.device), place, property(panic))
-        else:
-            patch.setattr(bench.device, place, panic)
-        bench.device.produce(5)
-        for read in reads:
-            error = read.exception(5)
-            assert isinstance(error, RuntimeError)
-            assert 'the hardware failed with Panic: overflow in line 7' in str(error)
-            assert isinstance(error.__cause__, Panic)
-        for buffer in buffers:
-            wait_until(lambda b=buffer: b.module_state() == 'idle', 'the fault was told')
-    for buffer in buffers:
-        buffer.start_stream()
-    bench.produce(10)
-    for buffer in buffers:
-        bench.assert_delivers(buffer, 0, 10)
-        buffer.stop_stream()
-
-
 def test_an_exception_of_any_kind_out_of_a_start_or_stop_reaches_its_caller(bench):
     (buffer,) = bench.buffers(1)
     bench.device.make_error = lambda: Panic('overflow in line 7')
@@ -481,10 +433,7 @@ def test_an_exception_of_any_kind_out_of_a_start_or_stop_reaches_its_caller(benc
     with pytest.raises(Panic):
         buffer.stop_stream()
     assert buffer.module_state() == 'idle'
-    buffer.start_stream()
-    bench.produce(5)
-    bench.assert_delivers(buffer, 0, 5)
-    buffer.stop_stream()
+    bench.assert_streams(buffer)
 
 
 def test_a_text_of_several_lines_is_readable_and_ends_with_one_full_stop(bench, monkeypatch):
@@ -501,26 +450,6 @@ def test_a_text_of_several_lines_is_readable_and_ends_with_one_full_stop(bench, 
     assert (
         'the hardware failed with OSError: Device is gone. | Status Code: -200279. (0 samples'
     ) in str(caught.value)
-
-
-def test_an_error_in_the_part_of_one_stream_ends_that_one_only(bench, wait_until):
-    victim, other = bench.buffers(2)
-    victim.start_stream()
-    other.start_stream()
-    bench.produce(5)
-
-    def no_memory(*_):
-        raise MemoryError('no memory left')
-
-    victim.stream.put = no_memory
-    bench.produce(5)
-    wait_until(lambda: victim.module_state() == 'idle', 'the victim counts as inactive')
-    bench.assert_delivers(victim, 0, 5)
-    with pytest.raises(RuntimeError, match='could not be stored, MemoryError: no memory l'):
-        victim.read_data(1)
-    bench.produce(5)
-    bench.assert_delivers(other, 0, 15)
-    other.stop_stream()
 
 
 def test_what_another_program_stops_in_a_read_is_told(bench, background):

@@ -232,6 +232,7 @@ def test_an_exception_of_any_kind_is_a_fault_that_names_it(
         assert type(error) is RuntimeError, f'a reader had {error!r}'
         assert kind.__name__ in str(error)
         assert 'the library panicked' in str(error)
+        assert isinstance(error.__cause__, kind)
     wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped')
     for buffer in buffers:
         wait_until(lambda b=buffer: b.status.state == 'fault', 'the stream ended with a fault')

@@ -184,6 +184,9 @@ def test_an_error_in_the_part_of_one_stream_ends_that_stream_only(bench, backgro
     assert 'MemoryError' in str(error)
     assert 'no memory for this ring' in str(error)
     wait_until(lambda: victim.module_state() == 'idle', 'the victim counts as inactive')
+    bench.assert_delivers(victim, 0, 10)
+    with pytest.raises(RuntimeError, match='could not be stored, MemoryError: no memory for'):
+        victim.read_data(1)
     bench.assert_delivers(other, 0, 20)
     assert (other.status.state, bench.device.starts, bench.device.stops) == ('running', 1, 0)
     victim.start_stream()

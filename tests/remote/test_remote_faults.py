@@ -38,6 +38,19 @@ def stream_again(client):
     expect_frames(5, (client, 'logic1'))
 
 
+def begin_idle(begin):
+    """Begin a server, and a client of a buffer of it."""
+    server = begin(Server)
+    return server, begin(server.stream_client, 'buffer1')
+
+
+def begin_streaming(begin):
+    """Begin a server, and a client whose window shows the stream of a buffer of it."""
+    server, client = begin_idle(begin)
+    start_together(1000.0, (client, 'logic1'))
+    return server, client
+
+
 def quit_in_time(client):
     """Quit, and see in the log how long qudi took for it; the rest is the end of a process."""
     assert client.quit(20) == 0
@@ -54,9 +67,7 @@ def quit_in_time(client):
 
 
 def test_a_server_that_is_killed_and_restarted_streams_again_at_the_next_start(begin):
-    server = begin(Server)
-    client = begin(server.stream_client, 'buffer1')
-    start_together(1000.0, (client, 'logic1'))
+    server, client = begin_streaming(begin)
     client.ask('heart.begin()')
     server.kill()
     wait_for_end(client, server)
@@ -70,18 +81,14 @@ def test_a_server_that_is_killed_and_restarted_streams_again_at_the_next_start(b
 
 
 def test_a_client_quits_while_its_server_is_dead(begin):
-    server = begin(Server)
-    client = begin(server.stream_client, 'buffer1')
+    server, client = begin_idle(begin)
     server.kill()
     quit_in_time(client)
 
 
 @pytest.mark.parametrize('is_streaming', [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_client_quits_while_its_server_stands_still(begin, is_streaming):
-    server = begin(Server)
-    client = begin(server.stream_client, 'buffer1')
-    if is_streaming:
-        start_together(1000.0, (client, 'logic1'))
+    server, client = begin_streaming(begin) if is_streaming else begin_idle(begin)
     server.freeze()
     time.sleep(0.5)
     quit_in_time(client)
@@ -90,9 +97,7 @@ def test_a_client_quits_while_its_server_stands_still(begin, is_streaming):
 
 
 def test_a_server_that_stands_still_ends_the_stream_and_no_window_stands_still(begin):
-    server = begin(Server)
-    client = begin(server.stream_client, 'buffer1')
-    start_together(1000.0, (client, 'logic1'))
+    server, client = begin_streaming(begin)
     client.ask('heart.begin()')
     server.freeze()
     wait_for_end(client, server)

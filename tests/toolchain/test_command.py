@@ -235,6 +235,18 @@ def test_a_terminal_that_knows_few_letters_is_no_problem(run, tmp_path):
         assert '\\u03bb' in result.stdout
 
 
+def printed_by(code, environment):
+    """What a Python of its own prints for a piece of code."""
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+
+
 @pytest.mark.parametrize('arguments', [['check'], ['add', 'instream_dummy']])
 def test_it_takes_less_than_three_seconds(tmp_path, environment, arguments):
     """Of processor time, which does not depend on what else the computer does."""
@@ -245,15 +257,7 @@ def test_it_takes_less_than_three_seconds(tmp_path, environment, arguments):
         'import time\nfrom qudi.util.instream.command.main import main\n'
         f'main({[command, str(copy), *rest]!r})\nprint(time.process_time())'
     )
-    result = subprocess.run(
-        [sys.executable, '-c', code],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert float(result.stdout.splitlines()[-1]) < 3
+    assert float(printed_by(code, environment).splitlines()[-1]) < 3
 
 
 def test_neither_qt_nor_a_device_is_imported(tmp_path, environment):
@@ -264,15 +268,8 @@ def test_neither_qt_nor_a_device_is_imported(tmp_path, environment):
         f'main(["check", {str(path)!r}])\n'
         'print([name for name in sys.modules if name.startswith(("PySide", "qudi.hardware"))])'
     )
-    result = subprocess.run(
-        [sys.executable, '-c', code],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert result.stdout.endswith('[]\n'), result.stdout
+    printed = printed_by(code, environment)
+    assert printed.endswith('[]\n'), printed
 
 
 def test_a_missing_kernel_is_told_unless_no_window_needs_it(run, tmp_path):

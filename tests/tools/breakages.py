@@ -281,15 +281,16 @@ BREAKAGES = [
         'if not isinstance(error, Exception):\n'
         '    raise\n'
         '_fail(active, error, hardware.name, changes)',
-        'module/test_faults.py::'
-        'test_an_exception_of_any_kind_out_of_a_driver_is_a_fault[available_samples]',
+        'module/test_field_causes.py::'
+        'test_an_exception_of_any_kind_is_a_fault_that_names_it[Panic-raise in available_samples]',
     ),
     Breakage(
         'an error of one stream is a fault of all',
         'DevicePolls.poll',
         'except Exception',
         'OSError',
-        'module/test_faults.py::test_an_error_in_the_part_of_one_stream_ends_that_one_only',
+        'module/test_field_sharing.py::'
+        'test_an_error_in_the_part_of_one_stream_ends_that_stream_only',
     ),
     Breakage(
         'a device that fetches inside reads only is not read',

@@ -11,6 +11,7 @@ import rpyc
 from qudi.util.instream.host import channel_of, socket_of
 from qudi.util.instream.remote.client import calling_client
 from rpyc_server import RpycServer
+from waiting import wait_until
 
 linux = pytest.mark.skipif(
     not hasattr(select, 'POLLRDHUP'), reason='elsewhere it shows when the call returns'
@@ -45,14 +46,6 @@ class Service(rpyc.Service):
         self.go_on.wait(20)
 
 
-def wait_until(condition, otherwise):
-    for _ in range(1000):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    pytest.fail(otherwise)
-
-
 @pytest.fixture
 def service():
     return Service()
@@ -78,7 +71,7 @@ def client(connect, service):
 
 
 def wait_until_gone(service):
-    wait_until(lambda: service.module.client.has_gone, 'the client has gone, nobody notices')
+    wait_until(lambda: service.module.client.has_gone, 'it is noticed that the client has gone')
 
 
 def test_a_call_from_this_process_has_no_client(service):

@@ -43,23 +43,22 @@ def test_one_without_a_clock_makes_what_it_is_told_to(clock):
     assert source.waiting == 7
 
 
-def test_a_source_may_be_faster_than_its_rate(clock):
-    source = SampleSource(clocked=True, speed=3.0, clock=clock)
+@pytest.mark.parametrize(
+    ('options', 'seconds', 'count'),
+    [
+        ({'speed': 3.0}, 0.5, 150),  # three times as fast as its rate
+        ({'block_time': 0.25}, 0.24, 0),  # in bursts
+        ({'block_time': 0.25}, 0.26, 25),
+    ],
+)
+def test_a_source_may_be_faster_than_its_rate_or_show_its_samples_in_bursts(
+    clock, options, seconds, count
+):
+    source = SampleSource(clocked=True, clock=clock, **options)
     source.begin()
-    clock.now += 0.5
+    clock.now += seconds
     source.tick(rate=100.0)
-    assert source.waiting == 150
-
-
-def test_a_source_shows_its_samples_in_bursts(clock):
-    source = SampleSource(clocked=True, block_time=0.25, clock=clock)
-    source.begin()
-    clock.now += 0.24
-    source.tick(rate=100.0)
-    assert source.waiting == 0
-    clock.now += 0.02
-    source.tick(rate=100.0)
-    assert source.waiting == 25
+    assert source.waiting == count
 
 
 def test_jitter_delays_samples_and_takes_none_back(clock):

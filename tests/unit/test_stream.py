@@ -18,6 +18,7 @@ from qudi.util.instream.stream import (
     TimeLimits,
 )
 from qudi.util.instream.stream.readers import Readers
+from waiting import wait_for_reader, wait_until
 
 QUICK_COPY = {'longest_copy': 0.02}
 
@@ -51,20 +52,6 @@ class ReadStream(BufferedStream):
 
 def make(capacity=100, channels=2, dtype=np.float64, timestamps=False, **options):
     return ReadStream(SampleRing(capacity, channels, dtype, timestamps), **options)
-
-
-def wait_for_reader(stream, readers=1):
-    end = time.perf_counter() + 10
-    while len(stream.readers.waiting) < readers:
-        assert time.perf_counter() < end, 'no reader began to wait within 10 s'
-        time.sleep(0.001)
-
-
-def wait_until(condition, what):
-    end = time.perf_counter() + 10
-    while not condition():
-        assert time.perf_counter() < end, f'waited 10 s in vain: {what}'
-        time.sleep(0.001)
 
 
 def assert_adds_up(stream):

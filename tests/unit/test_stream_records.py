@@ -15,6 +15,7 @@ from qudi.util.instream.stream import (
     StreamReader,
     TimeLimits,
 )
+from waiting import wait_for_reader, wait_until
 
 
 def make(capacity=100, timestamps=False, **options):
@@ -27,17 +28,6 @@ def put(stream, first, count, times=None):
 
 def read(stream, count=None):
     return StreamReader(stream).read(count)
-
-
-def wait_until(condition, what):
-    end = time.perf_counter() + 10
-    while not condition():
-        assert time.perf_counter() < end, f'waited 10 s in vain: {what}'
-        time.sleep(0.001)
-
-
-def wait_for_reader(stream):
-    wait_until(lambda: not stream.readers.is_empty, 'a read waits')
 
 
 # -------------------------------------------------------------------- the status

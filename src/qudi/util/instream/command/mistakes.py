@@ -202,15 +202,19 @@ def _foreign_buffer(member: Member, module: Module) -> Iterator[Finding]:
     )
 
 
+def _own_modules(stream: Stream) -> Iterator[tuple[Member, Module]]:
+    """Members whose module is loaded in their own process, with it."""
+    for member in stream.members:
+        if member.module is not None and not member.module.is_remote:
+            yield member, member.module
+
+
 # -------------------------------------------------------------------- options
 
 
 def option_findings(stream: Stream) -> Iterator[Finding]:
     """Options that a module of a stream does not have, misses, or refuses."""
-    for member in stream.members:
-        module = member.module
-        if module is None or module.is_remote:
-            continue
+    for member, module in _own_modules(stream):
         is_ours = member.is_buffer or _is_monitor(member)
         if is_ours:
             yield from _own_options(member, module)
@@ -276,10 +280,7 @@ def _missing_options(member: Member, module: Module) -> Iterator[Finding]:
 
 def connection_findings(stream: Stream) -> Iterator[Finding]:
     """Connectors that name nothing, do not exist, are missing, or do not fit."""
-    for member in stream.members:
-        module = member.module
-        if module is None or module.is_remote:
-            continue
+    for member, module in _own_modules(stream):
         known = member.found.connectors if member.found and not member.found.unread else None
         for connector, name in module.connections.items():
             place = module.place('connect', connector)
