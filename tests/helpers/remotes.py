@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import multiprocessing
 import os
@@ -43,7 +44,8 @@ _MODULES = (
 )
 
 
-def _prepare_processes():
+@functools.cache
+def _processes():
     """Return what begins processes: where the system can, one that has imported everything.
 
     The imports of a qudi take 2 s of CPU.
@@ -56,9 +58,6 @@ def _prepare_processes():
         patch.setenv('PYTHONPATH', os.pathsep.join(sys.path))
         forkserver.ensure_running()
     return context
-
-
-_processes = _prepare_processes()
 
 
 class RemoteError(Exception):
@@ -162,8 +161,8 @@ class QudiProcess:
         """Begin the process, and wait until qudi runs."""
         home = str(self.directory)
         environment = dict.fromkeys(('HOME', 'USERPROFILE', 'APPDATA'), home)
-        self._connection, other_end = _processes.Pipe()
-        self._process = _processes.Process(
+        self._connection, other_end = _processes().Pipe()
+        self._process = _processes().Process(
             target=qudi_process.main,
             args=(other_end, self.directory / 'remote.cfg', environment),
             kwargs=options,

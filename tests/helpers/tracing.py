@@ -12,10 +12,8 @@ __all__ = ['trace_qt_threads']
 # By module and class, with the number of arguments
 _SLOTS = {
     ('qudi.util.instream.device.thread', '_Worker'): {
-        '_work': 1,
-        '_tick': 1,
-        '_schedule': 1,
-        'quit': 1,
+        'customEvent': 2,
+        'timerEvent': 2,
     },
     ('qudi.logic.instream_monitor_logic', 'InStreamMonitorLogic'): {
         'on_activate': 1,
@@ -28,7 +26,7 @@ _tracers: deque = deque()  # used before, and free now
 
 
 def trace_qt_threads():
-    """Trace each slot that is called there; does nothing without such a tool.
+    """Trace each slot and event handler that is called there; does nothing without such a tool.
 
     The tool does not know of these threads, and what is set for one of them is forgotten after each
     slot.

@@ -118,6 +118,11 @@ def test_the_plan_and_the_clock_are_free_of_qt(path):
         assert not found, f'{path.name} imports {found}'
 
 
+def test_the_thread_of_a_device_has_no_slots():
+    found = {'Slot', 'Signal', 'connect'} & facts_of(ROOM / 'device' / 'thread.py').words
+    assert not found, f'{found}: PySide2 may crash when it calls a slot beside the main thread'
+
+
 @pytest.mark.parametrize('path', MODULES, ids=name_of)
 def test_files_and_classes_are_short_enough_to_be_read(path):
     facts = facts_of(path)

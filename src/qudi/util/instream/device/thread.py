@@ -56,7 +56,7 @@ class DeviceThread:
     ) -> None:
         self._thread = QtCore.QThread()
         self._worker = _Worker(poll, demand)
-        self.jobs = JobQueue(self._worker.sigJob.emit, report_late, patience)
+        self.jobs = JobQueue(self._worker.wake, report_late, patience)
         self._worker.jobs = self.jobs
         self._worker.moveToThread(self._thread)
         # Of a copy, since other threads close theirs meanwhile
@@ -137,7 +137,8 @@ class DeviceThread:
 
     def quit(self, patience: float) -> None:
         """End the thread of a program that ends, without a last job."""
-        self._worker.sigQuit.emit()
+        self._worker.must_quit = True
+        self._worker.wake()
         self.jobs.close()
         if not self._thread.wait(int(patience * 1000)):
             # Python would destroy it at exit, and Qt aborts when a running thread is destroyed.
@@ -172,12 +173,16 @@ class DeviceThread:
         self._worker.set_pace(rate, longest_rest, rests_first)
 
 
-class _Worker(QtCore.QObject):
-    """The part of a DeviceThread that lives in the thread: its timer, and what wakes it."""
+_WAKE = QtCore.QEvent.Type(QtCore.QEvent.registerEventType())
 
-    sigJob = QtCore.Signal()
-    sigReplan = QtCore.Signal()
-    sigQuit = QtCore.Signal()
+
+class _Worker(QtCore.QTimer):
+    """The part of a DeviceThread that lives in the thread: its timer, which other threads can wake.
+
+    It overrides methods of Qt instead of having slots: to call a slot, PySide2 looks its object up
+    in a table that it does not lock, and crashes if the main thread makes or drops an object of Qt
+    at that moment.
+    """
 
     def __init__(
         self,
@@ -194,21 +199,18 @@ class _Worker(QtCore.QObject):
         # A poll that is wanted before this time changes the plan. Written by any thread: the
         # device's sets it to inf before it asks for the demand, so a new one is seen or heard.
         self._replan_if_earlier_than = -math.inf
-        # A child, so that it moves to the thread with this object
-        self._timer = QtCore.QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
-        self._timer.timeout.connect(self._tick)
-        queued = QtCore.Qt.ConnectionType.QueuedConnection
-        self.sigJob.connect(self._work, queued)
-        self.sigReplan.connect(self._schedule, queued)
-        self.sigQuit.connect(self.quit, queued)
+        self.must_quit = False
+        self.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
+
+    def wake(self) -> None:
+        """Have jobs run, and the next poll planned again. From any thread."""
+        QtCore.QCoreApplication.postEvent(self, QtCore.QEvent(_WAKE))
 
     def request_poll(self, by: float) -> None:
         """Plan again if a poll is wanted earlier than the planned one. From any thread."""
         if by < self._replan_if_earlier_than:
             self._replan_if_earlier_than = -math.inf  # once is enough
-            self.sigReplan.emit()
+            self.wake()
 
     def set_pace(self, rate: float | None, longest_rest: float, rests_first: bool) -> None:
         """Poll at that rate from the end of this job on."""
@@ -218,7 +220,13 @@ class _Worker(QtCore.QObject):
                 self._plan.begin(time.perf_counter(), rests_first)
         self._is_on = rate is not None
 
-    @QtCore.Slot()
+    def customEvent(self, event: QtCore.QEvent) -> None:
+        """Do what another thread has woken this one for."""
+        if self.must_quit:
+            self.quit()
+        else:
+            self._work()
+
     def _work(self) -> None:
         jobs = self.jobs
         if jobs is None or self._is_busy:
@@ -230,9 +238,9 @@ class _Worker(QtCore.QObject):
             self._is_busy = False
             self._schedule()
 
-    @QtCore.Slot()
-    def _tick(self) -> None:
+    def timerEvent(self, event: QtCore.QTimerEvent) -> None:
         """Poll if that is due by now."""
+        self.stop()
         jobs = self.jobs
         if not self._is_on or jobs is None or self._is_busy:
             return
@@ -251,21 +259,19 @@ class _Worker(QtCore.QObject):
             self._plan.polled(wanted, latest, asked_at, too_early)
             self._work()
 
-    @QtCore.Slot()
     def _schedule(self) -> None:
         if not self._is_on:
-            self._timer.stop()
+            self.stop()
             return
         self._replan_if_earlier_than = math.inf
         due = self._plan.due(*self._demand())
         self._replan_if_earlier_than = due if due > self._plan.not_before else -math.inf
         delay = max(0.0, due - time.perf_counter() - _NAP)
-        self._timer.start(math.ceil(delay * 1000))
+        self.start(math.ceil(delay * 1000))
 
-    @QtCore.Slot()
     def quit(self) -> None:
         """End the thread, after what it does now."""
-        self._timer.stop()
+        self.stop()
         self._is_on = False
         self._replan_if_earlier_than = -math.inf
         # No cycle of references is left to the garbage collector
