@@ -135,12 +135,28 @@ def test_a_stream_of_somebody_else_is_not_stopped_after_a_failed_stop(bench, uns
     elif then == 'stop':
         unstopped.stop_stream()
     elif then == 'configure':
-        with pytest.raises(RuntimeError, match='simulator runs'):
-            configure(unstopped, rate=50.0)
+        configure(unstopped, rate=50.0)
     else:
         bench.qudi.deactivate('buffer1')
     assert device.stops == stops, 'the stream of somebody else was stopped'
     device.stop_stream()
+
+
+def test_a_start_tells_who_has_the_device_and_a_configure_before_it_waits(bench):
+    (buffer,) = bench.buffers(1)
+    bench.device.start_stream()  # by a program without a buffer
+    with pytest.raises(ValueError, match='"buffer1" cannot be configured'):
+        configure(buffer, channels=['none'])
+    configure(buffer, channels=['b'], rate=50.0)
+    assert bench.device.sample_rate == 100, 'the stream of the other program was changed'
+    with pytest.raises(RuntimeError, match='"streamer" was already started by another program'):
+        buffer.start_stream()
+    bench.device.stop_stream()
+    buffer.start_stream()
+    assert bench.device.sample_rate == 50
+    bench.produce(10)
+    bench.assert_delivers(buffer, 0, 10)
+    buffer.stop_stream()
 
 
 def test_a_configure_makes_up_for_a_failed_stop(bench, unstopped):

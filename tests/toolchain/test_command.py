@@ -201,7 +201,7 @@ def test_a_file_that_exists_is_left_alone(run, tmp_path):
         (['add', 'missing.cfg', 'device'], 'missing.cfg: No such file'),
         (['check'], 'required: CONFIG'),
         (['add', 'one.cfg'], 'required: DEVICE'),
-        ([], 'required: COMMAND'),
+        ([], 'required: command'),
         (['chek', 'one.cfg'], 'invalid choice'),
     ],
 )

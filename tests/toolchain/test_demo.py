@@ -50,7 +50,7 @@ def test_a_slow_program_overflows_and_the_first_one_does_not_notice():
     assert '"stream_buffer1" was not disturbed' in text
     assert f'{received} samples received, 0 lost. "stream_buffer2"' in text
     assert 'its stream has ended: its ring of 150 samples was full' in text
-    assert 'Both programs have seen the same stream' in text
+    assert 'The slow program has seen the same stream until its end' in text
 
 
 def test_a_slow_program_that_does_not_overflow_in_time_is_not_as_foretold():

@@ -16,6 +16,7 @@ from qudi.util.instream.stream import (
     StreamEnd,
     StreamReader,
     TimeLimits,
+    skip,
 )
 from qudi.util.instream.stream.readers import Readers
 from waiting import wait_for_reader, wait_until
@@ -159,6 +160,63 @@ def test_timestamps_count_from_the_start_of_the_stream():
     assert (stream.read(5)[1] == np.arange(5) + 0.25).all()
     assert stream.status().timestamp_offset == 1000.5
     assert make().status().timestamp_offset == 0
+
+
+def test_samples_that_were_lost_on_the_way_end_a_strict_stream_after_what_came_before():
+    stream = make()
+    stream.put(samples(0, 10))
+    skip(stream, 7)
+    stream.put(samples(17, 3))
+    status = stream.status()
+    numbers = (status.samples_received, status.samples_lost, status.samples_unread)
+    assert (*numbers, status.overflow_count, status.peak_fill) == (17, 7, 10, 1, 10)
+    assert status.state == 'overflow'
+    assert (stream.read(10)[0] == samples(0, 10).reshape(-1)).all()
+    with pytest.raises(OverflowError) as raised:
+        stream.read(1)
+    assert (
+        '7 samples per channel are missing: they were overwritten before they came here. Configure '
+        'a larger channel_buffer_size, or set allow_overwrite: True to go on without them'
+    ) in str(raised.value)
+
+
+def test_samples_that_were_lost_on_the_way_are_counted_where_that_is_allowed():
+    stream = make(allow_overwrite=True)
+    stream.put(samples(0, 10))
+    skip(stream, 7)
+    stream.put(samples(17, 3))
+    status = stream.status()
+    numbers = (status.samples_received, status.samples_lost, status.samples_unread)
+    assert (*numbers, status.overflow_count, status.peak_fill) == (20, 7, 13, 1, 13)
+    assert status.state == 'running'
+    first, second = samples(0, 10).reshape(-1), samples(17, 3).reshape(-1)
+    assert (stream.read(13)[0] == np.concatenate([first, second])).all()
+
+
+def test_nothing_is_lost_of_a_stream_that_has_ended():
+    stream = make()
+    stream.end(StreamEnd.STOPPED, 'it was stopped')
+    skip(stream, 7)
+    status = stream.status()
+    assert (status.samples_received, status.samples_lost, status.state) == (0, 0, 'stopped')
+
+
+@pytest.mark.parametrize('is_quitting', [True, False])
+def test_a_read_that_has_waited_long_ends_the_stream_when_qudi_quits(background, is_quitting):
+    quitting = threading.Event()
+    stream = make(is_quitting=quitting.is_set, limits={'quitting_read': 0.05, 'grace_step': 0.01})
+    reading = background(stream.read, 10)
+    wait_for_reader(stream)
+    if is_quitting:
+        quitting.set()
+        with pytest.raises(RuntimeError, match='has ended: qudi quits'):
+            reading.result(10)
+        status = stream.status()
+        assert (status.state, status.message) == ('stopped', 'qudi quits')
+    else:
+        time.sleep(0.2)  # longer than a read may wait when qudi quits
+        stream.put(samples(0, 10))
+        assert len(reading.result(10)[0]) == 20
 
 
 def test_samples_older_than_the_stream_are_skipped():

@@ -53,10 +53,10 @@ class _RefusedError(Exception):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='qudi-instream',
-        description='Commands for a qudi configuration with stream buffers. They start no qudi and '
-        'touch no device.',
+        description='Commands for a qudi configuration with stream buffers. They touch no device, '
+        'and only the demo starts qudi.',
     )
-    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    commands = parser.add_subparsers(dest='command', required=True)
     commands.add_parser(
         'demo',
         add_help=False,

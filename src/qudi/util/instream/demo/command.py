@@ -156,9 +156,10 @@ def qt_problem(complaints: str) -> str:
         return f'{lines[-1]}\nInstall it with pip in this Python environment: {sys.prefix}\n'
     # qudi prints where it was called from below the message of Qt
     reason = next((line for line in lines if line.startswith('Fatal error')), lines[-1])
+    screen = 'If the screen cannot be reached, add --headless. '
     return (
         f'Qt does not work here: {reason}\n'
-        f'If the screen cannot be reached, add --headless. '
+        f'{screen if reason.startswith("Fatal error") else ""}'
         f'If a system library is missing, on Debian or Ubuntu, as root:\n'
         f'    apt-get update\n'
         f'    apt-get install -y --no-install-recommends {_DEBIAN_PACKAGES}\n'

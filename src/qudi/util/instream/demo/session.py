@@ -313,9 +313,13 @@ class _Session:
             print(f'The two programs have NOT seen the same stream: {problem}', file=sys.stderr)
             self.exit_code = 1
         else:
+            channels = f'{first.shape[1]} channels, compared one by one'
             print(
-                f'Both programs have seen the same stream: {len(first)} and {len(second)} samples '
-                f'of {first.shape[1]} channels, compared one by one.'
+                f'The slow program has seen the same stream until its end: {len(second)} samples '
+                f'of {channels}.'
+                if self._slow_consumer
+                else f'Both programs have seen the same stream: {len(first)} and {len(second)} '
+                f'samples of {channels}.'
             )
         self._quit()
 

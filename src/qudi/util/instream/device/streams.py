@@ -81,13 +81,15 @@ class DeviceStreams:
             member.end_stream('it was configured again after a TimeoutError')
             self.retire(changes)
         request = replace(request, sample_rate=member.requested_rate(request.sample_rate))
-        if self.active:
+        if not self.active:
+            self._device_stop.retry()
+        if not self.active and not self.hardware.state.is_running:
+            self.hardware.configure(request)
+        else:
             with naming(consequence):
                 request.check_against(self.hardware.constraints)
+        if self.active:  # else it runs for another program, which the start tells
             request = self._followed(member, request, changes)
-        else:
-            self._device_stop.retry()
-            self.hardware.configure(request)
         member.request = request
         member.rates_told.clear()
         member.stream = None
@@ -236,8 +238,7 @@ class DeviceStreams:
         return self.hardware.ordered(self.hardware.reported.with_channels(channels))
 
     def _start_with(self, member: Member, own: StreamSettings, changes: Changes) -> None:
-        hardware = self.hardware
-        channels = hardware.channels
+        hardware, channels = self.hardware, self.hardware.channels
         member.begin_stream(own, hardware, self._thread.request_poll)
         try:
             hardware.start()
