@@ -344,6 +344,7 @@ def test_losses_are_logged_with_a_cure_but_not_all_the_time(make_bench, logged, 
     began = time.perf_counter()
     for _ in range(10):
         bench.produce(60)
+    wait_until(lambda: logged('"buffer1" has lost'), 'the loss was logged')
     level, text = logged('"buffer1" has lost')[0]
     assert level == 'WARNING'
     assert '"buffer1" has lost 10 samples per channel' in text

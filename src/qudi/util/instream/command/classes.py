@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,7 +140,9 @@ class ClassReader:
     def _tree(self, path: Path) -> ast.Module:
         if path not in self._trees:
             try:
-                self._trees[path] = ast.parse(path.read_bytes())
+                with warnings.catch_warnings():
+                    warnings.simplefilter('ignore')  # what is wrong in modules of others
+                    self._trees[path] = ast.parse(path.read_bytes())
             except (OSError, SyntaxError, ValueError) as error:
                 raise ClassNotFoundError(f'{path} cannot be read: {error}') from None
         return self._trees[path]
