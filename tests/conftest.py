@@ -16,6 +16,8 @@ from hypothesis import settings
 
 os.environ.setdefault('QT_QPA_PLATFORM', 'offscreen')
 
+import lean_imports  # noqa: F401
+
 # isort: split
 from qudi.util.instream.demo.command import qt_problem
 
@@ -56,12 +58,17 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_collection_modifyitems(items):
-    """Let a file that begins processes be followed by one that mostly waits: cores are few."""
+    """Let a file that begins processes be followed by one that mostly waits: cores are few.
+
+    Of the latter, those with few tests and those that do not wait come last, so that no process has
+    a long file to itself at the end.
+    """
     files = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
     busy = [path for path in files if path.parent.name in ('remote', 'toolchain')]
     others = [path for path in files if path not in busy]
+    others.sort(key=lambda path: (path.parent.name, -len(files[path])))  # 'unit' is the last one
     order = [path for pair in zip_longest(busy, others) for path in pair if path is not None]
     items[:] = [item for path in order for item in files[path]]
 
