@@ -13,7 +13,9 @@ def windows(qudi):
     qudi.add_dummy()
     for number in (1, 2):
         qudi.add_toolchain(number)
-    return [qudi.activate(name) for name in ('window1', 'window2')]
+    windows = [qudi.activate(name) for name in ('window1', 'window2')]
+    QtCore.QCoreApplication.processEvents()  # what their logics told them while they opened
+    return windows
 
 
 def start_button(window):
@@ -73,6 +75,8 @@ def test_a_data_rate_typed_into_one_window_is_its_own(qudi, windows, qtbot, wait
     spinbox.setValue(200)
     spinbox.editingFinished.emit()
     wait_until(lambda: qudi['logic1'].data_rate == 200, 'the rate arrived in the logic')
+    # A field that loses the focus is sent again, also with a value that the logic told it before
+    wait_until(lambda: spinbox.value() == 200, 'the window shows the rate')
     assert qudi['logic2'].data_rate == 50
     click(qtbot, second)
     wait_until(lambda: np.ptp(curve(second)) > 0, 'the second curve shows samples')
