@@ -70,6 +70,7 @@ class RpycServer:
         """Return a new connection to it."""
         connection = rpyc.connect('127.0.0.1', self.port, config=dict(self._protocol))
         self._connections.append(connection)
+        connection.ping()  # rpyc drops a socket that it has not taken yet when it is closed
         return connection
 
     def close(self):
