@@ -162,15 +162,24 @@ def test_timestamps_count_from_the_start_of_the_stream():
     assert make().status().timestamp_offset == 0
 
 
-def test_samples_that_were_lost_on_the_way_end_a_strict_stream_after_what_came_before():
-    stream = make()
+def with_seven_lost(**options):
+    """A stream that got samples 0 to 9 and 17 to 19; the seven between were lost on the way."""
+    stream = make(**options)
     stream.put(samples(0, 10))
     skip(stream, 7)
     stream.put(samples(17, 3))
+    return stream
+
+
+def numbers_of(stream):
     status = stream.status()
-    numbers = (status.samples_received, status.samples_lost, status.samples_unread)
-    assert (*numbers, status.overflow_count, status.peak_fill) == (17, 7, 10, 1, 10)
-    assert status.state == 'overflow'
+    counts = (status.samples_received, status.samples_lost, status.samples_unread)
+    return (status.state, *counts, status.overflow_count, status.peak_fill)
+
+
+def test_samples_that_were_lost_on_the_way_end_a_strict_stream_after_what_came_before():
+    stream = with_seven_lost()
+    assert numbers_of(stream) == ('overflow', 17, 7, 10, 1, 10)
     assert (stream.read(10)[0] == samples(0, 10).reshape(-1)).all()
     with pytest.raises(OverflowError) as raised:
         stream.read(1)
@@ -181,16 +190,10 @@ def test_samples_that_were_lost_on_the_way_end_a_strict_stream_after_what_came_b
 
 
 def test_samples_that_were_lost_on_the_way_are_counted_where_that_is_allowed():
-    stream = make(allow_overwrite=True)
-    stream.put(samples(0, 10))
-    skip(stream, 7)
-    stream.put(samples(17, 3))
-    status = stream.status()
-    numbers = (status.samples_received, status.samples_lost, status.samples_unread)
-    assert (*numbers, status.overflow_count, status.peak_fill) == (20, 7, 13, 1, 13)
-    assert status.state == 'running'
-    first, second = samples(0, 10).reshape(-1), samples(17, 3).reshape(-1)
-    assert (stream.read(13)[0] == np.concatenate([first, second])).all()
+    stream = with_seven_lost(allow_overwrite=True)
+    assert numbers_of(stream) == ('running', 20, 7, 13, 1, 13)
+    expected = np.concatenate([samples(0, 10), samples(17, 3)]).reshape(-1)
+    assert (stream.read(13)[0] == expected).all()
 
 
 def test_nothing_is_lost_of_a_stream_that_has_ended():
