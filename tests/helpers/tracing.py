@@ -18,7 +18,7 @@ _SLOTS = {
     ('qudi.logic.instream_monitor_logic', 'InStreamMonitorLogic'): {
         'on_activate': 1,
         'on_deactivate': 1,
-        '_look': 1,
+        'timerEvent': 2,
         '_take': 2,
     },
 }
@@ -46,7 +46,6 @@ def _trace(owner, name, count):
     traced = {
         1: lambda self: _call(slot, self),
         2: lambda self, first: _call(slot, self, first),
-        3: lambda self, first, second: _call(slot, self, first, second),
     }[count]
     setattr(owner, name, wraps(slot)(traced))
 

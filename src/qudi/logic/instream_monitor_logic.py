@@ -59,7 +59,7 @@ class InStreamMonitorLogic(LogicBase):
         check_monitor_options(name, config or {})
         super().__init__(qudi_main_weakref, name, config, **kwargs)
         self._finder: _BufferFinder | None = None
-        self._timer: QtCore.QTimer | None = None
+        self._timer = 0
         self._buffers: dict[str, LocalBuffer | RemoteBuffer] = {}
         self._rows: tuple[BufferRow, ...] = ()
 
@@ -71,18 +71,15 @@ class InStreamMonitorLogic(LogicBase):
         assert application is not None
         self._finder.moveToThread(application.thread())
         self._finder.sigSearch.emit()
-        self._timer = QtCore.QTimer(self)
-        self._timer.timeout.connect(self._look)
-        self._timer.start(max(1, round(1000 / self._update_rate)))
+        self._timer = self.startTimer(max(1, round(1000 / self._update_rate)))
 
     def on_deactivate(self) -> None:
         """Look no more. The buffers do not notice."""
-        assert self._timer is not None
         assert self._finder is not None
-        self._timer.stop()
+        self.killTimer(self._timer)
         self._finder.sigFound.disconnect(self._take)
         self._finder.deleteLater()  # by the main thread, which waits for this one
-        self._timer = self._finder = None
+        self._finder = None
         for buffer in self._buffers.values():
             buffer.close()
         self._buffers.clear()
@@ -126,8 +123,9 @@ class InStreamMonitorLogic(LogicBase):
             if self._buffers.get(name) is not buffer:
                 buffer.close()
 
-    @QtCore.Slot()
-    def _look(self) -> None:
+    def timerEvent(self, event: QtCore.QTimerEvent) -> None:
+        """Look, and tell what there is to see."""
+        # No slot of a QTimer, which PySide2 calls unsafely in a thread
         rows = (buffer.row() for buffer in self._buffers.values())
         self._rows = tuple(row for row in rows if row is not None)
         self.sigRowsChanged.emit(self._rows)

@@ -89,7 +89,7 @@ def _has_ended(sock: Any) -> bool:
 
 
 def _is_unreachable(sock: socket.socket) -> bool:
-    """Whether what was sent does not arrive: nothing came back for 12 s, not even from the system.
+    """Whether what was sent does not arrive: nothing came back for 20 s, not even from the system.
 
     No question is asked on a connection on which data are under way, and Linux goes on sending
     them for a quarter of an hour. Windows gives up by itself.

@@ -39,13 +39,14 @@ _MOST_BYTES = 2**26
 _ARRAY = 2
 
 # Without a word of the other side, or without its acknowledgement, for so long (s) a connection is
-# lost. After an outage of 5 s, TCP sends again when 9.3 s have passed, or later on a slow network.
-LONGEST_SILENCE = 12.0
+# lost. TCP doubles its pauses: after an outage of 5 s it sends again when 9.3 s have passed, and if
+# that is lost too, when 18.9 s have passed.
+LONGEST_SILENCE = 20.0
 
 # After so many seconds without a word the operating system asks the other side whether it is
 # there, and gives up after so many questions, one a second. A busy program does not matter: the
 # operating system of the other side answers.
-_KEEPALIVE = {'TCP_KEEPIDLE': 5, 'TCP_KEEPINTVL': 1, 'TCP_KEEPCNT': 7}
+_KEEPALIVE = {'TCP_KEEPIDLE': 5, 'TCP_KEEPINTVL': 1, 'TCP_KEEPCNT': 15}
 
 # The other side may ask for nothing that is here, and nothing that comes from it is unpickled
 _PROTOCOL = {
@@ -240,7 +241,7 @@ def _tls_context(address: Address) -> ssl.SSLContext:
 
 
 def watch_peer(connection: Connection, only_requests: bool = False) -> None:
-    """Have the operating system end a silent connection about 12 s after its peer has gone.
+    """Have the operating system end a silent connection about 20 s after its peer has gone.
 
     With `only_requests`, which are small, also one on which data are under way. A peer that is too
     busy to take large replies would be taken for dead.
