@@ -78,12 +78,19 @@ def file_findings(configuration: Configuration) -> Iterator[Finding]:
             )
 
 
-def _causes(error: Any) -> list[Any]:
-    """A module may be one of two kinds: what is wrong for the kind that it seems to be."""
-    if error.validator != 'oneOf' or not isinstance(error.instance, dict):
-        return [error]
-    kind = int('native_module_name' in error.instance)
-    return [cause for cause in error.context if cause.schema_path[0] == kind]
+def _causes(error: Any) -> Iterator[Any]:
+    """Where a value may be of several kinds: what is wrong for the kind that it seems to be."""
+    if error.validator != 'oneOf':
+        yield error
+        return
+    if isinstance(error.instance, dict):  # a module, of this process or of another one
+        kind = int('native_module_name' in error.instance)
+    else:
+        other_types = {one.schema_path[0] for one in error.context if one.validator == 'type'}
+        kind = min(set(range(len(error.validator_value))) - other_types, default=0)
+    for cause in error.context:
+        if cause.schema_path[0] == kind:
+            yield from _causes(cause)
 
 
 def _refusal(configuration: Configuration, error: Any) -> Iterator[Finding]:
