@@ -11,7 +11,8 @@ import pytest
 # isort: split
 from qtpy import QtCore, QtGui
 
-from demo_process import DEMO, ROOT, assert_clean, path_with_qt, run
+from complaints import assert_clean
+from demo_process import DEMO, ROOT, path_with_qt, run
 from qudi.util.instream.demo.command import example_config_path, qt_problem
 from qudi.util.instream.demo.session import compare_recordings, window_places
 
@@ -21,7 +22,7 @@ def test_headless_checks_both_streams_and_leaves_the_home_alone(home):
     before = sorted(path for path in home.rglob('*') if 'matplotlib' not in str(path))
     result = run('--headless', '--seconds', '3')
     assert result.returncode == 0, result.stdout + result.stderr
-    assert_clean(result.stdout + result.stderr)
+    assert_clean(result.stdout + result.stderr, 'Traceback')
     assert 'Both programs have seen the same stream' in result.stdout
     for name in ('stream_buffer1', 'stream_buffer2'):
         lines = [line for line in result.stdout.splitlines() if f's  {name}:' in line]
@@ -35,7 +36,7 @@ def test_headless_checks_both_streams_and_leaves_the_home_alone(home):
 def test_a_screen_that_cannot_be_reached_is_told_with_a_cure():
     result = run(DISPLAY=':9977', QT_QPA_PLATFORM='')
     assert result.returncode == 1, result.stdout + result.stderr
-    assert_clean(result.stdout + result.stderr)
+    assert_clean(result.stdout + result.stderr, 'Traceback')
     assert 'Qt does not work here: Fatal error occurred' in result.stderr + result.stdout
     assert 'add --headless' in result.stderr + result.stdout
 
@@ -43,7 +44,7 @@ def test_a_screen_that_cannot_be_reached_is_told_with_a_cure():
 def test_a_slow_program_overflows_and_the_first_one_does_not_notice():
     result = run('--headless', '--slow-consumer', '--seconds', '11')
     assert result.returncode == 0, result.stdout + result.stderr
-    assert_clean(result.stdout + result.stderr)
+    assert_clean(result.stdout + result.stderr, 'Traceback')
     text = result.stdout
     received = int(re.search(r'"stream_buffer1" was not disturbed: (\d+) samples rec', text)[1])
     assert received > 400
@@ -62,7 +63,7 @@ def test_a_slow_program_that_does_not_overflow_in_time_is_not_as_foretold():
 def test_screenshots_show_both_windows_and_the_monitor(tmp_path):
     result = run('--seconds', '2', '--screenshots', str(tmp_path / 'shots'))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert_clean(result.stdout + result.stderr)
+    assert_clean(result.stdout + result.stderr, 'Traceback')
     for name in ('time_series_gui1', 'time_series_gui2', 'instream_monitor_gui', 'demo'):
         image = QtGui.QImage(str(tmp_path / 'shots' / f'{name}.png'))
         assert image.width() >= 400
@@ -96,7 +97,6 @@ SESSION = """\
 import json, sys
 from qtpy import QtCore, QtWidgets
 from qudi.core.application import Qudi
-from demo_process import DEMO, ROOT, assert_clean, path_with_qt, run
 from qudi.util.instream.demo.session import run
 
 def module(name):
@@ -147,7 +147,7 @@ def test_closing_the_windows_ends_it(tmp_path):
     result = run(str(script), *arguments, command=[sys.executable])
     assert result.returncode == 0, result.stdout + result.stderr
     assert 'Shutdown complete' in result.stdout
-    assert_clean(result.stdout + result.stderr)
+    assert_clean(result.stdout + result.stderr, 'Traceback')
 
 
 def test_a_module_that_does_not_start_is_named_and_ends_it(tmp_path):

@@ -9,7 +9,8 @@ import time
 import psutil
 import pytest
 
-from demo_process import DEMO, assert_clean, environment, path_with_qt
+from complaints import assert_clean
+from demo_process import DEMO, environment, path_with_qt
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def read_until(process, text):
 def assert_ended_with(process, exit_code, tmp_path):
     rest, errors = process.communicate(timeout=30)
     assert process.returncode == exit_code, rest + errors
-    assert_clean(rest + errors)
+    assert_clean(rest + errors, 'Traceback')
     left = list((tmp_path / 'temporary').iterdir())
     assert not left, f'the demo has left {left}'
     return rest

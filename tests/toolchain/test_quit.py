@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from qudi.util.yaml import yaml_dump
 
+from complaints import assert_clean
 from ports import free_port
 
 PROGRAM = Path(__file__).parents[1] / 'tools' / 'quit_qudi.py'
@@ -69,8 +70,7 @@ def quit_qudi(directory, options, *words):
     text = result.stdout + result.stderr
     assert result.returncode == 0, text
     assert 'exit code: 0' in text, text
-    for complaint in ('QThread', 'QObject', 'QTimer', 'Destroyed', 'Segmentation'):
-        assert complaint not in text, text
+    assert_clean(text)
     return text
 
 
