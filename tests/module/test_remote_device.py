@@ -68,6 +68,37 @@ def test_a_finite_acquisition_of_a_remote_buffer_is_read_to_its_end(make_bench, 
     assert not failed, f'{len(failed)} of 12 acquisitions lost their last samples: {failed[0]}'
 
 
+def test_a_finite_acquisition_may_be_complete_before_its_start_returns(
+    make_bench, far_buffer, wait_until
+):
+    near = make_bench(clocked=True).buffer('buffer1')
+
+    class SlowAnswer:
+        """The buffer, whose answer to all starts but the first comes late."""
+
+        starts = 0
+
+        def __getattr__(self, name):
+            return getattr(near, name)
+
+        def start_stream(self):
+            near.start_stream()
+            self.starts += 1
+            if self.starts == 1:
+                return
+            wait_until(lambda: near.module_state() == 'idle', 'the acquisition to be complete')
+
+        def stop_stream(self):
+            near.stop_stream()
+
+    far = far_buffer(SlowAnswer())
+    far.configure('far', StreamSettings(('a',), StreamingMode.FINITE, 100, 2000.0))
+    for _ in range(2):
+        far.start('far')
+        assert len(StreamReader(far.stream('far')).read(100)[0]) == 100
+        far.stop('far')
+
+
 def test_a_refused_start_in_a_client_leaves_the_stream_of_the_server_alone(
     bench, far_buffer, background, wait_until
 ):

@@ -168,12 +168,18 @@ class StreamHardware:
         """
         with self.state.starting():
             (self._guard or self._streamer).start_stream()
+        to_acquire = math.inf
+        if self.applied is not None and self.applied.is_finite:
+            to_acquire = self.applied.channel_buffer_size
+        # A short acquisition may be complete by now, with its samples to fetch
+        is_complete = to_acquire < math.inf and not self.state.is_running
+        if not (is_complete and self.available_samples):
+            self.state.check_running()
         self.update_rate()
         if self._device is not None:
             self.samples = ArrivedSamples(self._device)
             return
         is_regular = not self.rate_is_hint and 0 < self.sample_rate < math.inf
-        applied = self.applied
         self.samples = DeviceSamples(
             self._streamer,
             self.state,
@@ -182,9 +188,7 @@ class StreamHardware:
             has_timestamps=self.has_timestamps,
             is_remote=self._is_remote,
             sample_rate=self.sample_rate if is_regular else None,
-            samples_to_acquire=applied.channel_buffer_size
-            if applied is not None and applied.is_finite
-            else math.inf,
+            samples_to_acquire=to_acquire,
             buffer_size=self.reported.channel_buffer_size,
         )
 

@@ -41,13 +41,7 @@ class DeviceState:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """Watch the state while the device is started.
-
-        Raises
-        ------
-        RuntimeError
-            If a module that keeps its state does not run afterwards.
-        """
+        """Watch the state while the device is started."""
         self._is_started = True
         changes: list[object] = []  # tell a module that has stopped from one without a state
         try:
@@ -58,7 +52,6 @@ class DeviceState:
                 self.is_kept = True
         if self.is_kept is None:
             self.is_kept = False
-        self.check_running()
 
     def stopped(self) -> None:
         """Note that the device was stopped from here."""
