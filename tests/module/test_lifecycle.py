@@ -455,6 +455,20 @@ def test_a_slot_in_another_thread_may_deactivate_a_buffer(bench, wait_until):
     other.stop_stream()
 
 
+# The log line of a start comes when the program has come to its end, which takes its time
+SLOW_LOG = """\
+import logging, time
+class SlowHandler(logging.Handler):
+    def createLock(self):
+        self.lock = None
+    def emit(self, record):
+        time.sleep(0.2)
+    def flush(self):
+        time.sleep(0.8)
+logging.getLogger().handlers.insert(0, SlowHandler())
+"""
+
+
 @pytest.mark.parametrize('streaming', [True, False])
 def test_a_program_that_ends_without_deactivating_ends_cleanly(tmp_path, streaming):
     script = tmp_path / 'careless.py'
@@ -464,7 +478,7 @@ def test_a_program_that_ends_without_deactivating_ends_cleanly(tmp_path, streami
         'application = QtCore.QCoreApplication([])\n'
         'qudi = QudiHost()\n'
         'qudi.add("hardware", "streamer", "instream_buffer.simulator.InStreamSimulator")\n'
-        'buffer = qudi.add_buffer("buffer")\n' + 'buffer.start_stream()\n' * streaming
+        'buffer = qudi.add_buffer("buffer")\n' + SLOW_LOG + 'buffer.start_stream()\n' * streaming
     )
     result = subprocess.run(
         [sys.executable, str(script)],
@@ -474,8 +488,7 @@ def test_a_program_that_ends_without_deactivating_ends_cleanly(tmp_path, streami
         timeout=60,
         check=False,
     )
-    assert 'QThread' not in result.stderr, result.stderr
-    assert result.returncode == 0, result.stderr
+    assert (result.returncode, result.stderr) == (0, '')
 
 
 def test_a_start_of_a_running_buffer_tells_what_is_dropped(bench, caplog, wait_until):

@@ -257,7 +257,9 @@ def test_all_that_is_lost_is_told_once_a_second(bench, wait_until):
     buffer.sigSamplesLost.connect(lambda count: told.append((time.perf_counter(), count)), DIRECT)
     buffer.start_stream()
     began = time.perf_counter()
-    for _ in range(10):
+    bench.produce(60)
+    wait_until(lambda: told, 'the first loss was told at once')
+    for _ in range(9):
         bench.produce(60)
     lost_at = time.perf_counter()
     # The last loss, just before silence, is told as well

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import queue
 import threading
@@ -19,6 +20,9 @@ __all__ = ['BufferReports']
 _log = get_logger(__name__)
 
 _CLOSE_PATIENCE = 0.2  # s for which the last reports are waited for
+_EXIT_PATIENCE = 1.0  # the same for those of all buffers, when a program ends
+
+_open: set[BufferReports] = set()
 
 
 class _Limiter:
@@ -95,6 +99,7 @@ class BufferReports:
         self._lost_told: tuple[BufferedStream | None, int] = (None, 0)  # of the latest stream
         # A daemon: a slot that hangs must not keep the process
         self._thread = threading.Thread(target=self._run, name=f'instream-{name}', daemon=True)
+        _open.add(self)
         self._thread.start()
 
     def changed(self) -> None:
@@ -120,9 +125,18 @@ class BufferReports:
 
     def close(self) -> None:
         """Make the last reports and end the thread; without waiting for a slow slot."""
+        self.end()
+        self.wait(_CLOSE_PATIENCE)
+
+    def end(self) -> None:
+        """End the thread after the last reports. Does not wait."""
+        _open.discard(self)
         self._reports.put(None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the thread has ended, for so long at most."""
         if threading.current_thread() is not self._thread:
-            self._thread.join(_CLOSE_PATIENCE)
+            self._thread.join(seconds)
 
     # ---------------------------------------------------------------- in its thread
 
@@ -181,3 +195,16 @@ def _log_lost(name: str, count: int) -> None:
 
 def _nothing() -> None:
     pass
+
+
+@atexit.register
+def _end_all() -> None:
+    """End the threads of a program that ends without deactivating its modules.
+
+    Qt then deletes the objects that log lines and signals go through.
+    """
+    reports, end = tuple(_open), time.perf_counter() + _EXIT_PATIENCE
+    for one in reports:
+        one.end()
+    for one in reports:
+        one.wait(max(0.0, end - time.perf_counter()))
