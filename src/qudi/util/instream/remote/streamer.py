@@ -16,6 +16,9 @@ from qudi.util.instream.remote.wire import peer_address, quicken, watch_peer
 
 __all__ = ['RemoteStreamer']
 
+# Shorter than elsewhere (s): qudi's main thread waits for this connection too, and each window
+_LONGEST_SILENCE = 12.0
+
 
 class RemoteStreamer:
     """What `StreamHardware` needs of a module, with all values brought over here, never pickled.
@@ -50,7 +53,7 @@ class RemoteStreamer:
         self._connection = connection_of(constraints)
         self._address = peer_address(self._connection)
         with self._reaching():
-            watch_peer(self._connection, only_requests=True)
+            watch_peer(self._connection, _LONGEST_SILENCE, only_requests=True)
             quicken(self._connection)
             self.module_name = str(streamer.module_name)
             self._module_state = streamer.module_state

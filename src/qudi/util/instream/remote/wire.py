@@ -44,9 +44,9 @@ _ARRAY = 2
 LONGEST_SILENCE = 20.0
 
 # After so many seconds without a word the operating system asks the other side whether it is
-# there, and gives up after so many questions, one a second. A busy program does not matter: the
-# operating system of the other side answers.
-_KEEPALIVE = {'TCP_KEEPIDLE': 5, 'TCP_KEEPINTVL': 1, 'TCP_KEEPCNT': 15}
+# there, once a second until it gives up. A busy program does not matter: the operating system of
+# the other side answers.
+_FIRST_QUESTION = 5
 
 # The other side may ask for nothing that is here, and nothing that comes from it is unpickled
 _PROTOCOL = {
@@ -240,8 +240,10 @@ def _tls_context(address: Address) -> ssl.SSLContext:
     return context
 
 
-def watch_peer(connection: Connection, only_requests: bool = False) -> None:
-    """Have the operating system end a silent connection about 20 s after its peer has gone.
+def watch_peer(
+    connection: Connection, seconds: float = LONGEST_SILENCE, only_requests: bool = False
+) -> None:
+    """Have the operating system end a silent connection so long after its peer has gone.
 
     With `only_requests`, which are small, also one on which data are under way. A peer that is too
     busy to take large replies would be taken for dead.
@@ -249,9 +251,13 @@ def watch_peer(connection: Connection, only_requests: bool = False) -> None:
     sock = socket_of(connection)
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    options = dict(_KEEPALIVE)
+    options = {
+        'TCP_KEEPIDLE': _FIRST_QUESTION,
+        'TCP_KEEPINTVL': 1,
+        'TCP_KEEPCNT': int(seconds) - _FIRST_QUESTION,
+    }
     if only_requests:
-        options['TCP_USER_TIMEOUT'] = int(1000 * LONGEST_SILENCE)
+        options['TCP_USER_TIMEOUT'] = int(1000 * seconds)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in options.items():
         if hasattr(socket, option):
