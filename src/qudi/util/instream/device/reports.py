@@ -22,7 +22,8 @@ _log = get_logger(__name__)
 _CLOSE_PATIENCE = 0.2  # s for which the last reports are waited for
 _EXIT_PATIENCE = 1.0  # the same for those of all buffers, when a program ends
 
-_open: set[BufferReports] = set()
+# Whose threads run
+_running: set[BufferReports] = set()
 
 
 class _Limiter:
@@ -99,7 +100,7 @@ class BufferReports:
         self._lost_told: tuple[BufferedStream | None, int] = (None, 0)  # of the latest stream
         # A daemon: a slot that hangs must not keep the process
         self._thread = threading.Thread(target=self._run, name=f'instream-{name}', daemon=True)
-        _open.add(self)
+        _running.add(self)
         self._thread.start()
 
     def changed(self) -> None:
@@ -130,7 +131,6 @@ class BufferReports:
 
     def end(self) -> None:
         """End the thread after the last reports. Does not wait."""
-        _open.discard(self)
         self._reports.put(None)
 
     def wait(self, seconds: float) -> None:
@@ -150,6 +150,7 @@ class BufferReports:
                 report = _nothing
             if report is None:
                 self._tell_due(math.inf)
+                _running.discard(self)
                 return
             self._make(report)
             self._tell_due(time.perf_counter())
@@ -199,11 +200,11 @@ def _nothing() -> None:
 
 @atexit.register
 def _end_all() -> None:
-    """End the threads of a program that ends without deactivating its modules.
+    """End the threads that run when a program ends.
 
     Qt then deletes the objects that log lines and signals go through.
     """
-    reports, end = tuple(_open), time.perf_counter() + _EXIT_PATIENCE
+    reports, end = tuple(_running), time.perf_counter() + _EXIT_PATIENCE
     for one in reports:
         one.end()
     for one in reports:
