@@ -13,6 +13,7 @@ from ports import free_port
 from qudi.hardware.instream_buffer.remote import RemoteInStream
 from qudi.util.instream.device import registry
 from qudi.util.instream.remote import Address, RemoteDevice
+from qudi.util.instream.stream import StreamEnd
 from rpyc_server import QUDI_PROTOCOL, QudiModules, RpycServer
 
 
@@ -207,6 +208,15 @@ def test_what_the_device_there_refuses_is_refused_here(remote):
         stream.start_stream()
 
 
+def owner_of(stream):
+    """By which name the other side knows the stream of this client."""
+    return next(
+        one.streamer.owner
+        for one in registry.distributors()
+        if stream.module_name in one.active_names
+    )
+
+
 def link_of(stream):
     """What fetches the samples of a stream."""
     return next(
@@ -331,6 +341,80 @@ def test_a_start_streams_again_after_the_server_was_restarted(remote, server, wa
     wait_until(lambda: connections(server) == 0, 'the connections are closed')
     stream.start_stream()
     wait_until(lambda: bench.device.module_state() == 'locked', 'the device is started')
+    bench.produce(10)
+    bench.assert_delivers(stream, 0, 10)
+
+
+def test_a_server_with_another_data_type_is_refused_at_each_start(remote, server):
+    bench, stream = remote()
+    configure(stream)
+    stream.start_stream()
+    stream.stop_stream()
+    simulator = 'instream_buffer.simulator.InStreamSimulator'
+    bench.qudi.add('hardware', 'other', simulator, {'data_type': 'int32'})
+    server.service.modules['far'] = bench.qudi.add_buffer('far_later', streamer='other')
+    for sock in tuple(server.clients):
+        sock.shutdown(socket.SHUT_RDWR)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match='has other constraints than before'):
+            stream.start_stream()
+
+
+def test_a_start_streams_again_after_the_buffer_there_was_reloaded(remote, server):
+    bench, stream = remote()
+    configure(stream)
+    stream.start_stream()
+    stream.stop_stream()
+    bench.qudi.deactivate('far')
+    bench.qudi.module_manager.modules['far'].reload()
+    server.service.modules['far'] = bench.qudi.activate('far')
+    with pytest.raises(RuntimeError, match='was reloaded, start the stream again'):
+        stream.start_stream()
+    stream.start_stream()
+    bench.produce(10)
+    bench.assert_delivers(stream, 0, 10)
+
+
+def test_a_stream_that_is_lost_here_ends_there_too(remote, wait_until):
+    """Only the connection for samples breaks: the other side sees nothing of that."""
+    bench, stream = remote()
+    configure(stream)
+    stream.start_stream()
+    link_of(stream).connection.break_off()
+    with pytest.raises(RuntimeError, match='is lost'):
+        stream.read_data(10)
+    wait_until(lambda: bench.device.module_state() == 'idle', 'the device is stopped')
+    configure(stream, rate=200)
+
+
+def test_the_end_of_a_stream_leaves_that_of_another_program_alone(remote, wait_until):
+    """The other program starts the buffer there as soon as it is free."""
+    bench, stream = remote()
+    configure(stream)
+    stream.start_stream()
+    far = bench.qudi['far']
+    far.stream.end(StreamEnd.OVERFLOW, 'it was full')
+    far.start_stream()
+    with pytest.raises(OverflowError, match='it was full'):
+        stream.read_data(1)
+    wait_until(lambda: stream.module_state() == 'idle', 'the stream here has ended')
+    bench.produce(10)
+    bench.assert_delivers(far, 0, 10)
+    assert far.status.state == 'running'
+    far.stop_stream()
+
+
+def test_a_late_request_of_the_last_stream_takes_nothing_of_this_one(remote):
+    bench, stream = remote()
+    configure(stream)
+    owners = []
+    service = bench.qudi['far'].for_clients
+    for _ in range(2):
+        stream.start_stream()
+        owners.append(owner_of(stream))
+        if len(owners) == 1:
+            stream.stop_stream()
+    assert service.call('fetch', owners[0], 0, 100, 0.0)[1][-1][0] == 'stopped'
     bench.produce(10)
     bench.assert_delivers(stream, 0, 10)
 

@@ -4,6 +4,7 @@ import pytest
 from qudi.interface.data_instream_interface import StreamingMode
 
 from bench import configure
+from qudi.util.instream.stream import StreamEnd
 
 
 def values(buffer):
@@ -86,6 +87,19 @@ def test_errors_of_the_device_pass_unchanged_and_leave_the_request(bench):
     buffer.start_stream()
     bench.produce(5)
     bench.assert_delivers(buffer, 0, 5)
+    buffer.stop_stream()
+
+
+def test_a_buffer_can_be_configured_as_soon_as_its_stream_has_ended(make_bench):
+    """Without waiting for the next poll, which lets go of it."""
+    buffer = make_bench(clocked=True).buffer('buffer1', max_poll_rate=0.2)
+    configure(buffer)
+    buffer.start_stream()
+    buffer.read_data(1)  # the next poll comes in 5 s
+    buffer.stream.end(StreamEnd.STOPPED, 'its client has stopped it')
+    configure(buffer, rate=200)
+    buffer.start_stream()
+    assert buffer.sample_rate == 200
     buffer.stop_stream()
 
 

@@ -94,7 +94,7 @@ def test_all_windows_have_a_place_on_the_screen(width, height):
 
 # Begins a session in its own process and calls `later` when that streams
 SESSION = """\
-import json, sys
+import json, os, sys
 from qtpy import QtCore, QtWidgets
 from qudi.core.application import Qudi
 from qudi.util.instream.demo.session import run
@@ -106,6 +106,11 @@ class Request:
     is_made = False
     def begin(self):
         QtCore.QTimer.singleShot(2500, later)
+
+def end(code):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # as the demo does: PySide2 crashes now and then at the end of Python
 
 example, home, *seconds = sys.argv[1:]
 """
@@ -125,7 +130,7 @@ def test_the_windows_fit_the_screen_and_show_something_to_look_at(tmp_path):
         '        "fit": [screen.contains(window.geometry()) for window in (*windows, monitor)],\n'
         '        "levels": [one.peak_fill / one.ring_size for one in status],\n'
         '    }))\n'
-        'sys.exit(run(example, home, True, seconds=float(seconds[0]), request=Request()))\n'
+        'end(run(example, home, True, seconds=float(seconds[0]), request=Request()))\n'
     )
     arguments = (str(example_config_path()), str(tmp_path), '3')
     result = run(str(script), *arguments, command=[sys.executable])
@@ -141,7 +146,7 @@ def test_closing_the_windows_ends_it(tmp_path):
     script = tmp_path / 'close.py'
     script.write_text(
         SESSION + 'later = QtWidgets.QApplication.closeAllWindows\n'
-        'sys.exit(run(example, home, True, request=Request()))\n'
+        'end(run(example, home, True, request=Request()))\n'
     )
     arguments = (str(example_config_path()), str(tmp_path))
     result = run(str(script), *arguments, command=[sys.executable])
@@ -158,7 +163,7 @@ def test_a_module_that_does_not_start_is_named_and_ends_it(tmp_path):
     home = tmp_path / 'broken'
     home.mkdir()
     script = tmp_path / 'broken.py'
-    script.write_text(SESSION + 'sys.exit(run(example, home, False, seconds=3))\n')
+    script.write_text(SESSION + 'end(run(example, home, False, seconds=3))\n')
     result = run(str(script), str(example), str(home), command=[sys.executable])
     assert result.returncode == 1, result.stdout + result.stderr
     assert 'did you mean "max_poll_rate"?' in result.stdout + result.stderr

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ class Connection:
     """To a qudi that answers a request that waits for samples only when it is hurried."""
 
     def __init__(self):
+        self.samples = b''  # of each reply
         self.wanted = queue.SimpleQueue()  # by each request, 0 for what is there
         self._is_hurried = threading.Event()
         self._is_closed = threading.Event()
@@ -23,13 +25,15 @@ class Connection:
         self._is_hurried.set()
 
     def call(self, request, owner, wanted, most, seconds_there, seconds):
-        assert (request, owner) == ('fetch', 'this client')
+        assert (request, owner) == ('fetch', ('this client', 1))
         self.wanted.put(wanted)
         if wanted:
             assert self._is_hurried.wait(10)
             self._is_hurried.clear()
         if self._is_closed.is_set():
             raise EOFError
+        if self.samples:
+            return self.samples, None, 0, 0, 0.0, 0.0, None
         return b'', None, 0, 0, 0.0, 0.0, None
 
     def break_off(self):
@@ -53,7 +57,7 @@ def connection():
 @pytest.fixture
 def link(connection):
     link = StreamLink(
-        connection, 'this client', 1, SAMPLE.dtype, connection.hurry, arrived=lambda: None
+        connection, ('this client', 1), 1, SAMPLE.dtype, connection.hurry, arrived=lambda: None
     )
     yield link
     link.break_off()
@@ -72,3 +76,13 @@ def test_a_program_that_wants_more_leaves_the_request_as_it_is(link, connection)
     assert not link.is_there(400)
     with pytest.raises(queue.Empty):
         connection.wanted.get(timeout=0.1)
+
+
+def test_a_program_that_waits_for_more_than_fits_here_is_told_when_it_is_full(link, connection):
+    connection.samples = bytes(2**22)
+    count = 2**25 // SAMPLE.itemsize
+    while link.waiting < count:
+        link.is_there(1)
+        connection.hurry()
+        time.sleep(0.001)
+    assert link.is_there(2 * count)

@@ -50,8 +50,7 @@ class ArrivedSamples(DeviceTime):
 
     def time_of_filling(self, count: float) -> float:
         """Return -inf if `count` samples have come, inf if not; no read waits for them."""
-        link = self._link
-        return -math.inf if link.waiting >= count or link.error is not None else math.inf
+        return -math.inf if self._link.has(count) else math.inf
 
     def read(self, limit: float, lend: Callable[[int], Piece | None]) -> Iterator[Piece]:
         """Take what has come, at most `limit` samples per channel.

@@ -172,8 +172,7 @@ class StreamHardware:
         if self.applied is not None and self.applied.is_finite:
             to_acquire = self.applied.channel_buffer_size
         # A short acquisition may be complete by now, with its samples to fetch
-        is_complete = to_acquire < math.inf and not self.state.is_running
-        if not (is_complete and self.available_samples):
+        if not (self.state.is_running or (to_acquire < math.inf and self.available_samples)):
             self.state.check_running()
         self.update_rate()
         if self._device is not None:
@@ -199,7 +198,8 @@ class StreamHardware:
         """
         is_elsewhere = self._guard is not None and self._guard.started_elsewhere
         try:
-            if not is_elsewhere and self.state.is_running:
+            # One in another qudi may stream on although nothing comes from it any more
+            if not is_elsewhere and (self._device is not None or self.state.is_running):
                 self._streamer.stop_stream()
             self.state.stopped()
         finally:

@@ -75,11 +75,11 @@ class DeviceStreams:
             What the hardware raises.
         """
         consequence = f'"{member.name}" cannot be configured'
-        if member in self.active:
-            if member.stream is None or not member.stream.is_abandoned:
-                raise RuntimeError(f'{consequence} while it is streaming, stop its stream first')
+        if member.stream is not None and member.stream.is_abandoned:
             member.end_stream('it was configured again after a TimeoutError')
-            self.retire(changes)
+        self.retire(changes)
+        if member in self.active:
+            raise RuntimeError(f'{consequence} while it is streaming, stop its stream first')
         request = replace(request, sample_rate=member.requested_rate(request.sample_rate))
         if not self.active:
             self._device_stop.retry()

@@ -46,7 +46,8 @@ class RemoteDevice:
             uuid.NAMESPACE_URL, f'instream://{address.host}:{address.port}/{address.buffer}'
         )
         self.module_name = f'{address.buffer}@{address.host}:{address.port}'
-        self._name = uuid.uuid4().hex  # by which the other side knows this client
+        # By which the other side knows this client, and its stream by the number of starts
+        self.owner = (uuid.uuid4().hex, 0)
         self._control: ServiceConnection | None = None
         self._constraints: DataInStreamConstraints | None = None
         self._described: tuple[Any, ...] = ()
@@ -61,16 +62,30 @@ class RemoteDevice:
     def _ask(self, request: str, *values: Any, seconds: float = _PATIENCE) -> Any:
         """Make a request, over a new connection if the last one is broken."""
         end = time.perf_counter() + seconds
-        if self._control is not None:
-            try:
+        try:
+            if self._control is not None:
                 return self._control.call(request, *values, seconds=seconds)
-            except ConnectionError:
+        except ConnectionError:
+            self._disconnect()
+            if time.perf_counter() > end:
+                raise
+        except Exception:
+            # A buffer that was reloaded answers on a new connection only
+            if self.link is None:
                 self._disconnect()
-                if time.perf_counter() > end:
-                    raise
-        self._control = ServiceConnection(self._address, end - time.perf_counter())
-        self._describe(self._control.call('describe', seconds=end - time.perf_counter()))
+            raise
+        self._control = self._connected(end)
         return self._control.call(request, *values, seconds=end - time.perf_counter())
+
+    def _connected(self, end: float) -> ServiceConnection:
+        """Return a new connection, to a buffer that is as it was before."""
+        control = ServiceConnection(self._address, end - time.perf_counter())
+        try:
+            self._describe(control.call('describe', seconds=end - time.perf_counter()))
+        except BaseException:
+            control.close()
+            raise
+        return control
 
     def _disconnect(self) -> None:
         control, self._control = self._control, None
@@ -96,7 +111,7 @@ class RemoteDevice:
     def _hurry(self) -> None:
         """Have the request of the link return."""
         if self._control is not None:
-            self._control.send('hurry', self._name)
+            self._control.send('hurry', self.owner)
 
     # ---------------------------------------------------------------- as a module has it
 
@@ -151,17 +166,18 @@ class RemoteDevice:
 
     def start_stream(self) -> None:
         self._end_link()
+        self.owner = (self.owner[0], self.owner[1] + 1)
         # First, since samples come from the start on
         connection = ServiceConnection(self._address, _PATIENCE)
         try:
             connection.call('join', seconds=_PATIENCE)
-            self._settings = self._ask('start', self._name, self._request)
+            self._settings = self._ask('start', self.owner, self._request)
         except BaseException:
             connection.close()
             raise
         self.link = StreamLink(
             connection,
-            self._name,
+            self.owner,
             channel_count=len(self._settings[0]),
             dtype=self._dtype,
             hurry=self._hurry,
@@ -178,7 +194,7 @@ class RemoteDevice:
 
     def _stop_there(self) -> None:
         try:
-            self._ask('stop', self._name, seconds=_PATIENCE_AT_STOP)
+            self._ask('stop', self.owner, seconds=_PATIENCE_AT_STOP)
         except ConnectionError:
             self._disconnect()
 

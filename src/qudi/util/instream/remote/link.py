@@ -190,8 +190,8 @@ class StreamLink:
     ----------
     connection : ServiceConnection
         Joined to the service. For the thread alone, and closed by it.
-    owner : str
-        Name of this client.
+    owner : tuple of str and int
+        Name of this client, and the number of the start.
     channel_count : int
         Values of a sample.
     dtype : numpy.dtype
@@ -205,7 +205,7 @@ class StreamLink:
     def __init__(
         self,
         connection: ServiceConnection,
-        owner: str,
+        owner: tuple[str, int],
         channel_count: int,
         dtype: np.dtype,
         hurry: Callable[[], None],
@@ -216,6 +216,7 @@ class StreamLink:
         self._channel_count = channel_count
         self._dtype = dtype
         self._most = max(1, _REPLY_BYTES // (channel_count * dtype.itemsize))
+        self._full = _QUEUE_BYTES // (channel_count * dtype.itemsize)
         self._hurry = hurry
         self._arrived = arrived
         self._changed = threading.Condition()  # guards what follows
@@ -245,10 +246,14 @@ class StreamLink:
         is_lost = isinstance(self.error, ConnectionError)
         return not is_lost and time.perf_counter() < self.answered_at + _SOON
 
+    def has(self, count: float) -> bool:
+        """Whether so many samples have come, or as many as can wait here, or no more will."""
+        return self._waiting >= min(count, self._full) or self.error is not None
+
     def is_there(self, count: int) -> bool:
         """Whether so many samples have come; if not, they are waited for from now on."""
         with self._changed:
-            if self._waiting >= count or self.error is not None:
+            if self.has(count):
                 return True
             target = self._received - self._waiting + count
             self._targets.add(target)
@@ -327,14 +332,13 @@ class StreamLink:
 
     def _wait(self, has_more: bool) -> bool:
         """Wait until the next request is due; return whether there is to be one."""
-        full = _QUEUE_BYTES // (self._channel_count * self._dtype.itemsize)
         end = time.perf_counter() + (0.0 if has_more else _LONGEST_WAIT)
         with self._changed:
             self._asked_for = -math.inf  # nobody has to hurry
             while not self._is_closing:
                 is_wanted = any(target > self._received for target in self._targets)
                 left = end - time.perf_counter()
-                if self._waiting < full and (is_wanted or left <= 0):
+                if self._waiting < self._full and (is_wanted or left <= 0):
                     return True
                 self._changed.wait(left if left > 0 else _LONGEST_WAIT)
             return False

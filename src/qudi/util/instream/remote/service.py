@@ -20,7 +20,9 @@ from qudi.util.instream.stream import BufferedStream, StreamEnd, StreamTaker
 __all__ = ['PROTOCOL', 'StreamService']
 
 # Changes whenever requests or replies do
-PROTOCOL = 1
+PROTOCOL = 2
+
+Owner = tuple[str, int]
 
 # An array that is not larger goes with the reply, in one packet
 _SMALL_BYTES = 2**14
@@ -43,7 +45,7 @@ class StreamService:
 
     def __init__(self, buffer: Any) -> None:
         self._buffer = weakref.ref(buffer)
-        self._owner = ''  # the client that has started the stream
+        self._owner = ('', 0)  # the client that has started the stream, and which of its starts
         self._stream: BufferedStream | None = None
         self._taker: StreamTaker | None = None
         self._client: RemoteClient | None = None  # the connection that it was started over
@@ -114,7 +116,7 @@ class StreamService:
         self._module.configure(channels, StreamingMode[mode], size, rate)
         return plain_settings(self._module)
 
-    def _start(self, owner: str, request: tuple[Any, ...] | None) -> tuple[Any, ...]:
+    def _start(self, owner: Owner, request: tuple[Any, ...] | None) -> tuple[Any, ...]:
         """Start a stream for a client, configured as it has requested."""
         self._end_own(owner)
         module = self._module
@@ -132,29 +134,32 @@ class StreamService:
         stream = self._module.stream
         return stream is not None and not stream.has_ended
 
-    def _end_own(self, owner: str) -> None:
+    def _end_own(self, owner: Owner) -> None:
         """End the stream of a client, which may come back over another connection."""
         stream = self._stream
-        if self._owner == owner and stream is not None:
+        if self._owner[0] == owner[0] and stream is not None:
             self._stream = None
             stream.end(StreamEnd.STOPPED, 'its client has stopped it')
 
-    def _stop(self, owner: str) -> None:
-        if self._owner == owner and self._stream is not None:
+    def _stop(self, owner: Owner) -> None:
+        stream = self._stream
+        if self._owner == owner and stream is not None:
             self._hurry(owner)
             client = calling_client()
             if client is None or self._client is None or not self._client.is_same_as(client):
                 self._end_own(owner)  # whatever connection it was started over
             self._stream = None
-            self._module.stop_stream()
+            if self._module.stream is stream:  # else it is another program's by now
+                self._module.stop_stream()
 
-    def _fetch(self, owner: str, wanted: int, most: int, seconds: float) -> tuple[Any, ...]:
+    def _fetch(self, owner: Owner, wanted: int, most: int, seconds: float) -> tuple[Any, ...]:
         """Wait for samples for a time, and hand over what is there then, oldest first.
 
         Parameters
         ----------
-        owner : str
-            The client.
+        owner : tuple of str and int
+            The client, and which of its starts it means. A request that comes late must not take
+            samples of the next stream.
         wanted : int
             For how many samples per channel to wait.
         most : int
@@ -182,7 +187,7 @@ class StreamService:
         """
         stream = self._stream
         if stream is None or self._owner != owner:
-            return b'', None, 0, 0, 0.0, 0.0, ('stopped', 'it was started for another client')
+            return b'', None, 0, 0, 0.0, 0.0, ('stopped', 'it was started again')
         assert self._taker is not None
         samples, timestamps = self._taker.take(wanted, most, seconds)
         status = stream.status()
@@ -215,7 +220,7 @@ class StreamService:
             return 0.0
         return rate if math.isfinite(rate) else 0.0
 
-    def _hurry(self, owner: str) -> None:
+    def _hurry(self, owner: Owner) -> None:
         """Have a `fetch` that waits return with what is there."""
         stream = self._stream
         if stream is not None and self._owner == owner:
