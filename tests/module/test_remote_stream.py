@@ -46,6 +46,12 @@ def remote(make_bench, server):
     return make
 
 
+def cut_off(server):
+    """Break all connections."""
+    for sock in tuple(server.clients):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
 def connections(server):
     return len(server.clients)
 
@@ -208,22 +214,16 @@ def test_what_the_device_there_refuses_is_refused_here(remote):
         stream.start_stream()
 
 
-def owner_of(stream):
-    """By which name the other side knows the stream of this client."""
+def device_of(stream):
+    """The device of a stream: the buffer in the other qudi."""
     return next(
-        one.streamer.owner
-        for one in registry.distributors()
-        if stream.module_name in one.active_names
+        one.streamer for one in registry.distributors() if stream.module_name in one.active_names
     )
 
 
 def link_of(stream):
     """What fetches the samples of a stream."""
-    return next(
-        one.streamer.link
-        for one in registry.distributors()
-        if stream.module_name in one.active_names
-    )
+    return device_of(stream).link
 
 
 @contextlib.contextmanager
@@ -333,8 +333,7 @@ def test_a_start_streams_again_after_the_server_was_restarted(remote, server, wa
     bench, stream = remote()
     configure(stream)
     stream.start_stream()
-    for sock in tuple(server.clients):
-        sock.shutdown(socket.SHUT_RDWR)
+    cut_off(server)
     lost = f'"far" in the qudi at 127.0.0.1:{server.port} is lost: the connection is broken'
     with pytest.raises(RuntimeError, match=lost):
         stream.read_data(10)
@@ -353,8 +352,7 @@ def test_a_server_with_another_data_type_is_refused_at_each_start(remote, server
     simulator = 'instream_buffer.simulator.InStreamSimulator'
     bench.qudi.add('hardware', 'other', simulator, {'data_type': 'int32'})
     server.service.modules['far'] = bench.qudi.add_buffer('far_later', streamer='other')
-    for sock in tuple(server.clients):
-        sock.shutdown(socket.SHUT_RDWR)
+    cut_off(server)
     for _ in range(2):
         with pytest.raises(RuntimeError, match='has other constraints than before'):
             stream.start_stream()
@@ -387,7 +385,7 @@ def test_a_stream_that_is_lost_here_ends_there_too(remote, wait_until):
     configure(stream, rate=200)
 
 
-def test_the_end_of_a_stream_leaves_that_of_another_program_alone(remote, wait_until):
+def test_the_end_of_a_stream_leaves_that_of_another_program_alone(remote, wait_until, caplog):
     """The other program starts the buffer there as soon as it is free."""
     bench, stream = remote()
     configure(stream)
@@ -401,6 +399,7 @@ def test_the_end_of_a_stream_leaves_that_of_another_program_alone(remote, wait_u
     bench.produce(10)
     bench.assert_delivers(far, 0, 10)
     assert far.status.state == 'running'
+    assert 'cannot be stopped' not in caplog.text, 'a stop of the other stream was tried'
     far.stop_stream()
 
 
@@ -411,7 +410,7 @@ def test_a_late_request_of_the_last_stream_takes_nothing_of_this_one(remote):
     service = bench.qudi['far'].for_clients
     for _ in range(2):
         stream.start_stream()
-        owners.append(owner_of(stream))
+        owners.append(device_of(stream).owner)
         if len(owners) == 1:
             stream.stop_stream()
     assert service.call('fetch', owners[0], 0, 100, 0.0)[1][-1][0] == 'stopped'

@@ -64,7 +64,7 @@ def polls(samples, stream):
         half_of_buffer=math.inf,
     )
     streams = SimpleNamespace(
-        hardware=hardware, active=(member,), retire=lambda changes, is_poll: None
+        hardware=hardware, active=(member,), retire=lambda changes, leaves_stops: None
     )
     return DevicePolls(streams)
 

@@ -112,7 +112,7 @@ class DevicePolls:
             if member.client is not None and member.client.has_gone:
                 member.end_stream('its client in another process has disconnected')
         try:
-            self._streams.retire(changes, is_poll=True)
+            self._streams.retire(changes, leaves_stops=True)
         except BaseException as error:
             text = f'"{hardware.name}" could not be stopped:'
             changes.append(partial(active[-1].reports.warn, text, error))

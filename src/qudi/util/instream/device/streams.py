@@ -77,7 +77,7 @@ class DeviceStreams:
         consequence = f'"{member.name}" cannot be configured'
         if member.stream is not None and member.stream.is_abandoned:
             member.end_stream('it was configured again after a TimeoutError')
-        self.retire(changes)
+        self.retire(changes, leaves_stops=True)
         if member in self.active:
             raise RuntimeError(f'{consequence} while it is streaming, stop its stream first')
         request = replace(request, sample_rate=member.requested_rate(request.sample_rate))
@@ -272,14 +272,14 @@ class DeviceStreams:
         if self._device_stop.failed_for is member:
             self._device_stop.stop(member)
 
-    def retire(self, changes: Changes, is_poll: bool = False) -> None:
+    def retire(self, changes: Changes, leaves_stops: bool = False) -> None:
         """Let go of the members whose stream has ended. The last one stops the hardware.
 
-        A poll leaves those to their stop that wait for it, since that tells what the hardware
-        raises.
+        With `leaves_stops`, not of those whose stop waits for its turn, since that tells what the
+        hardware raises.
         """
         ended = [m for m in self.active if m.stream is None or m.stream.has_ended]
-        if is_poll:
+        if leaves_stops:
             ended = [member for member in ended if not member.is_stopping]
         if not ended:
             return
