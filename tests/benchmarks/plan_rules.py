@@ -16,7 +16,7 @@ from qudi.util.instream.device.clock import SampleClock
 from qudi.util.instream.device.plan import PollPlan
 
 SECONDS, SEEDS = 10.0, 8
-PROVING_TIME = 0.25  # s at the beginning in which all polls are made
+PROVING_TIME = 0.25  # s at the beginning in which a poll comes after two intervals at the latest
 DRIFT = 30e-6  # of a device's clock, at most
 JITTER = 0.2e-3  # s by which polls are late
 ASKING, POLLING = 20e-6, 50e-6  # s that the device takes to answer, and a poll
@@ -68,7 +68,9 @@ def simulate(case: Case, rule: str, seed: int, outcome: Outcome) -> None:
     ends = [rng.randrange(size) + size for size in case.read_sizes]  # of the reads in progress
     polls = 0
     while now < began + SECONDS:
-        wanted, latest = demand(clock, ends, now if now < believed + PROVING_TIME else None, rule)
+        is_proven = now > believed + PROVING_TIME
+        latest = math.inf if is_proven else now + 2 / case.poll_rate
+        wanted, latest = demand(clock, ends, latest, rule)
         now = max(now, plan.due(wanted, latest)) + abs(rng.gauss(0, JITTER))
         there = int((now - began) * true_rate)
         too_early = not clock.look(there, now, now + ASKING) and there < min(ends)
@@ -84,16 +86,15 @@ def simulate(case: Case, rule: str, seed: int, outcome: Outcome) -> None:
 
 
 def demand(
-    clock: SampleClock, ends: list[int], look_at: float | None, rule: str
+    clock: SampleClock, ends: list[int], latest: float, rule: str
 ) -> tuple[list[float], float]:
     """Return what reads wish, changed so that a rule of the plan has no effect."""
     wanted = [clock.time_of(end) for end in ends]
-    if look_at is not None:
-        wanted.append(look_at)
     if rule == 'no common poll':
         wanted = [min(wanted)]
-    # No poll is put off past this time
-    return wanted, max(wanted) if rule == 'no skipped poll' else math.inf
+    if rule == 'no skipped poll':
+        latest = min(latest, max(wanted))  # no poll is put off past this time
+    return wanted, latest
 
 
 def main() -> None:

@@ -94,6 +94,16 @@ def test_a_poll_is_never_too_early_while_no_read_waits(polls):
     assert polls.poll()[1] is False
 
 
+def test_reads_say_when_polls_come_while_the_rate_of_the_device_is_not_proven(
+    polls, samples, waiting_read
+):
+    samples.is_rate_proven, samples.asked_at = False, 5.0
+    wanted, latest = polls.demand()
+    assert wanted == [10.0], 'a poll at another time than that of the read makes the read late'
+    interval = 1 / BufferOptions('buffer1').max_poll_rate
+    assert latest == pytest.approx(5.0 + 2 * interval), 'a device may be faster than it says'
+
+
 def test_the_rate_of_polls_is_right_where_more_came_than_are_kept(polls, samples, stream):
     now = time.perf_counter()
     stream.started_at = now - 100

@@ -21,6 +21,10 @@ __all__ = ['DevicePolls']
 # Over how many seconds the rate of polls is measured, and over how many polls at most
 _RATE_SPAN, _RATE_POLLS = 5.0, 256
 
+# While the rate of a device is not proven, a poll comes after so many intervals at the latest. With
+# one, polls would come at a beat of their own, and late for the reads.
+_PROVING_INTERVALS = 2
+
 
 class DevicePolls:
     """Polls a device for its streams. For the device's thread, but for `rate_of`.
@@ -67,10 +71,12 @@ class DevicePolls:
             else:
                 wanted.append(samples.time_of_next(missing))
                 needed.append(missing)
-            if not samples.is_rate_proven:
-                wanted.append(samples.asked_at + member.poll_interval)
         self._enough = samples.taken + min(needed, default=math.inf)
-        return wanted, samples.time_of_filling(min(latest))
+        at_the_latest = samples.time_of_filling(min(latest))
+        if not samples.is_rate_proven:
+            interval = min(member.poll_interval for member in self._streams.active)
+            at_the_latest = min(at_the_latest, samples.asked_at + _PROVING_INTERVALS * interval)
+        return wanted, at_the_latest
 
     def poll(self) -> tuple[float, bool]:
         """Hand what the hardware has to all streams.
