@@ -40,6 +40,7 @@ CASES = (
     Case('50 kS/s, reads of 2500, 30 polls/s', 5e4, (2500,), 30),
     Case('50 kS/s, two programs that read 2500, 30 polls/s', 5e4, (2500, 2500), 30),
     Case('1 kS/s, two programs that read 50, 100 polls/s', 1e3, (50, 50), 100),
+    Case('1 kS/s, two programs that read 10, 500 polls/s', 1e3, (10, 10), 500),
 )
 
 

@@ -35,6 +35,9 @@ class LateSamples:
 
     time_of_filling = time_of_next
 
+    def time_of_look(self, allowed_at):
+        return allowed_at
+
     def forget_demand(self):
         pass
 
@@ -92,6 +95,14 @@ def test_a_poll_was_too_early_only_if_a_read_goes_on_waiting(
 def test_a_poll_is_never_too_early_while_no_read_waits(polls):
     polls.demand()
     assert polls.poll()[1] is False
+
+
+def test_a_program_that_only_looks_says_when_a_poll_comes_at_the_latest(polls, samples, stream):
+    samples.time_of_filling = lambda count: math.inf
+    stream.look(at_newest=True)
+    interval = 1 / BufferOptions('buffer1').max_poll_rate
+    # A read that waits makes the thread of the device sleep until its very time, and calls wait
+    assert polls.demand() == ([], stream.started_at + interval)
 
 
 def test_reads_say_when_polls_come_while_the_rate_of_the_device_is_not_proven(

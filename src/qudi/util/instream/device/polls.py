@@ -21,9 +21,10 @@ __all__ = ['DevicePolls']
 # Over how many seconds the rate of polls is measured, and over how many polls at most
 _RATE_SPAN, _RATE_POLLS = 5.0, 256
 
-# While the rate of a device is not proven, a poll comes after so many intervals at the latest. With
-# one, polls would come at a beat of their own, and late for the reads.
-_PROVING_INTERVALS = 2
+# While the rate of a device is not proven, a poll comes after so many intervals at the latest, or
+# after this time (s) if that is longer. After one interval, polls would come at a beat of their
+# own, and late for the reads.
+_PROVING_INTERVALS, _PROVING_REST = 2, 0.02
 
 
 class DevicePolls:
@@ -54,29 +55,29 @@ class DevicePolls:
         return (len(polls) - bisect_right(polls, since)) / (now - since) if now > since else 0.0
 
     def demand(self) -> tuple[list[float], float]:
-        """Return when reads can be served, and when a poll should come at the latest."""
+        """Return when waiting reads can be served, and when a poll should come at the latest."""
         hardware, samples = self._hardware, self._hardware.samples
         if samples is None:
             return [], math.inf
-        wanted, needed, latest = [], [], [hardware.half_of_buffer]
+        wanted, needed, fill, latest = [], [], [hardware.half_of_buffer], [math.inf]
         samples.forget_demand()
         for member in self._streams.active:
             if member.stream is None:
                 continue
-            missing, at_the_latest = member.stream.demand
-            latest.append(at_the_latest)
+            missing, count = member.stream.demand
+            fill.append(count)
             if missing == 0:  # a program looks: at all polls there may be
                 allowed_at = member.stream.started_at + member.poll_interval
-                wanted.append(samples.time_of_look(allowed_at))
-            else:
+                latest.append(samples.time_of_look(allowed_at))
+            elif missing < math.inf:
                 wanted.append(samples.time_of_next(missing))
                 needed.append(missing)
+            if not samples.is_rate_proven:
+                interval = max(_PROVING_INTERVALS * member.poll_interval, _PROVING_REST)
+                latest.append(samples.asked_at + interval)
         self._enough = samples.taken + min(needed, default=math.inf)
-        at_the_latest = samples.time_of_filling(min(latest))
-        if not samples.is_rate_proven:
-            interval = min(member.poll_interval for member in self._streams.active)
-            at_the_latest = min(at_the_latest, samples.asked_at + _PROVING_INTERVALS * interval)
-        return wanted, at_the_latest
+        latest.append(samples.time_of_filling(min(fill)))
+        return wanted, min(latest)
 
     def poll(self) -> tuple[float, bool]:
         """Hand what the hardware has to all streams.

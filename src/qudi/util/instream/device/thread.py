@@ -39,8 +39,8 @@ class DeviceThread:
         Called without arguments. Returns the time at which it has asked the device, by
         `time.perf_counter`, and whether a read goes on waiting for samples that were foreseen.
     demand : callable
-        Called without arguments. Returns the times at which reads can be served, -inf for as soon
-        as may be, and the time at which a poll should come at the latest.
+        Called without arguments. Returns the times at which waiting reads can be served, -inf for
+        as soon as may be, and the time at which a poll should come at the latest.
     report_late : callable
         Called with the exception of a job whose caller has given up.
     patience : float
@@ -264,9 +264,12 @@ class _Worker(QtCore.QTimer):
             self.stop()
             return
         self._replan_if_earlier_than = math.inf
-        due = self._plan.due(*self._demand())
+        wanted, latest = self._demand()
+        due = self._plan.due(wanted, latest)
         self._replan_if_earlier_than = due if due > self._plan.not_before else -math.inf
-        delay = max(0.0, due - time.perf_counter() - _NAP)
+        # Where no read waits, a poll may be late by 1 ms: a nap would keep jobs waiting
+        nap = _NAP if wanted else 0.0
+        delay = max(0.0, due - time.perf_counter() - nap)
         self.start(math.ceil(delay * 1000))
 
     def quit(self) -> None:
