@@ -100,7 +100,7 @@ def test_a_fault_of_the_device_reaches_every_stream(bench, make_consumers, wait_
         bench.assert_delivers(buffer, 0, 20)  # what came before the fault stays readable
         with pytest.raises(RuntimeError, match=f'"{buffer.module_name}" has ended: the hardware f'):
             buffer.read_data(1)
-        with pytest.raises(RuntimeError, match='the hardware failed'):
+        with pytest.raises(RuntimeError, match='the device failed'):
             buffer.read_data()
     bench.device.faults.clear()
     consumers.assert_start_works()

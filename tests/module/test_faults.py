@@ -448,7 +448,7 @@ def test_a_text_of_several_lines_is_readable_and_ends_with_one_full_stop(bench, 
     with pytest.raises(RuntimeError) as caught:
         buffer.read_data(1)
     assert (
-        'the hardware failed with OSError: Device is gone. | Status Code: -200279. (0 samples'
+        'the device failed with OSError: Device is gone. | Status Code: -200279. (0 samples'
     ) in str(caught.value)
 
 

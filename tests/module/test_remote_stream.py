@@ -193,7 +193,7 @@ def test_an_error_of_the_device_there_ends_the_stream_with_its_text(remote, serv
     bench.device.faults.add('raise in read')
     bench.device.produce(10)
     bench.assert_delivers(stream, 0, 10)
-    place = f'that of far@127.0.0.1:{server.port} has ended: the hardware failed with OSError'
+    place = f'that of far@127.0.0.1:{server.port} has ended: the device failed with OSError'
     with pytest.raises(RuntimeError, match=place):
         stream.read_data(1)
     bench.device.faults.clear()

@@ -405,6 +405,10 @@ def test_any_of_the_rates_that_were_shown_can_be_passed_back(bench, look, wait_u
     first.start_stream()
     shown = [second.sample_rate for _ in range(3)]
     configure(second, rate=shown[look])
+    second.start_stream()  # which refuses a rate that is not that of the running stream
+    bench.produce(5)
+    bench.assert_delivers(second, 0, 5)
+    second.stop_stream()
     first.stop_stream()
     configure(second, rate=250)
     bench.device.faults.clear()

@@ -14,8 +14,9 @@ from qudi.util.instream.stream.settings import BufferOptions
 ROOT = Path(__file__).parents[2]
 # Those of the site alone are made of directives
 SITE_ONLY = ('index.md', 'reference.md')
+DECISIONS = sorted((ROOT / 'docs' / 'decisions').glob('0*.md'))
 PAGES = [path for path in sorted((ROOT / 'docs').glob('*.md')) if path.name not in SITE_ONLY]
-DOCUMENTS = [ROOT / 'README.md', *PAGES]
+DOCUMENTS = [ROOT / 'README.md', *PAGES, *DECISIONS]
 NAMES = [str(path.relative_to(ROOT)).replace('\\', '/') for path in DOCUMENTS]
 
 
@@ -104,8 +105,17 @@ def test_the_links_of_the_readme_work_on_a_package_index():
 
 
 def test_every_document_is_linked_from_the_readme():
-    for name in NAMES[1:]:
+    for page in PAGES:
+        name = f'docs/{page.name}'
         assert f']({name})' in text_of('README.md'), f'README.md does not mention {name}'
+
+
+@pytest.mark.parametrize('path', DECISIONS, ids=lambda path: path.stem)
+def test_a_decision_has_context_decision_and_consequences_on_half_a_page(path):
+    text = path.read_text(encoding='utf-8')
+    parts = re.findall(r'^## (.*)$', text, re.MULTILINE)
+    assert parts == ['Context', 'Decision', 'Consequences']
+    assert len(text.splitlines()) <= 30, f'{path.name} is too long'
 
 
 @pytest.mark.parametrize('document', NAMES)

@@ -611,10 +611,10 @@ def test_a_fault_is_chained_from_the_exception_of_the_hardware():
     stream = make()
     stream.put(samples(0, 5))
     cause = OSError('cable')
-    stream.end(StreamEnd.FAULT, 'the hardware failed', cause)
+    stream.end(StreamEnd.FAULT, 'the device failed', cause)
     stream.read(5)
     for read in (lambda: stream.read(1), stream.read):
-        with pytest.raises(RuntimeError, match='the hardware failed') as caught:
+        with pytest.raises(RuntimeError, match='the device failed') as caught:
             read()
         assert caught.value.__cause__ is cause
 
@@ -655,10 +655,10 @@ def test_the_text_of_an_end_has_one_full_stop():
 
 def test_the_first_cause_counts():
     stream = make()
-    stream.end(StreamEnd.FAULT, 'the hardware failed')
+    stream.end(StreamEnd.FAULT, 'the device failed')
     stream.end(StreamEnd.STOPPED, 'it was stopped')
     assert stream.status().state == 'fault'
-    assert stream.status().message == 'the hardware failed'
+    assert stream.status().message == 'the device failed'
 
 
 def test_a_finite_stream_has_exactly_as_many_samples_as_asked_for():

@@ -139,7 +139,7 @@ def _lend(streams: list[BufferedStream], count: int) -> tuple[np.ndarray, np.nda
 
 def _fail(active: tuple[Member, ...], error: BaseException, device: str, changes: Changes) -> None:
     cause = StreamEnd.FAULT
-    message = f'the hardware failed with {_text_of(error)}'
+    message = f'the device failed with {_text_of(error)}'
     if isinstance(error, RemoteStreamError):
         message = f'that of {device} has ended: {error}'
         if error.end != StreamEnd.STOPPED.value:  # which was not done by programs here

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -46,8 +45,8 @@ class GuardedServer(rpyc.ThreadedServer):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._most_unknown, self._longest_handshake = most_unknown, longest_handshake
         self._pause = pause
+        # Only the thread that accepts adds to it, so the limit holds without a lock
         self._unknown: set[socket.socket] = set()
-        self._lock = threading.Lock()
         self._authenticate_client: Callable[[Any], tuple[Any, Any]] | None
         self._authenticate_client = vars(self).get('authenticator')
         if self._authenticate_client is not None:
@@ -63,17 +62,16 @@ class GuardedServer(rpyc.ThreadedServer):  # type: ignore[misc]
             time.sleep(self._pause)
 
     def _accept_method(self, sock: socket.socket) -> None:
-        with self._lock:
-            is_crowded = len(self._unknown) >= self._most_unknown
-            is_allowed = self._authenticate_client is None or not is_crowded
-            if is_allowed and self._authenticate_client is not None:
-                self._unknown.add(sock)
+        is_crowded = len(self._unknown) >= self._most_unknown
+        is_allowed = self._authenticate_client is None or not is_crowded
+        if is_allowed and self._authenticate_client is not None:
+            self._unknown.add(sock)
         if is_allowed:
             try:
                 super()._accept_method(sock)
                 return
             except RuntimeError:  # there is no thread for it
-                self._forget(sock)
+                self._unknown.discard(sock)
         self.clients.discard(sock)
         with suppress(OSError):
             sock.close()
@@ -93,12 +91,8 @@ class GuardedServer(rpyc.ThreadedServer):  # type: ignore[misc]
         except OSError as error:
             raise AuthenticationError(str(error)) from error
         finally:
-            self._forget(sock)
-        return secured, credentials
-
-    def _forget(self, sock: socket.socket) -> None:
-        with self._lock:
             self._unknown.discard(sock)
+        return secured, credentials
 
 
 def guard() -> None:

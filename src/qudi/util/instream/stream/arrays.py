@@ -74,7 +74,7 @@ def targets(
         return samples, None
     if timestamp_buffer is None:
         raise TypeError(
-            'timestamp_buffer is missing: this hardware delivers a timestamp with each sample, '
+            'timestamp_buffer is missing: this device delivers a timestamp with each sample, '
             'a float64 array with one item per sample is needed'
         )
     timestamps = _flat_view('timestamp_buffer', timestamp_buffer, np.dtype(np.float64))

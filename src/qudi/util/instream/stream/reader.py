@@ -125,7 +125,7 @@ class StreamReader:
         TimeoutError
             If not one new sample came within the silence limit. The stream goes on.
         RuntimeError
-            If the stream was stopped, is finished, or the hardware failed.
+            If the stream was stopped, is finished, or the device failed.
         OverflowError
             If the stream ended with an overflow and fewer samples than that are left.
         """

@@ -15,7 +15,7 @@ class StreamEnd(Enum):
     STOPPED = 'stopped'  # by its buffer: stop, deactivation, or another start
     OVERFLOW = 'overflow'  # unread samples would have been overwritten
     FINISHED = 'finished'  # a finite acquisition is complete
-    FAULT = 'fault'  # the hardware failed
+    FAULT = 'fault'  # the device failed
 
 
 @dataclass(frozen=True)
