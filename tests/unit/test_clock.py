@@ -205,7 +205,7 @@ def test_another_rate_is_believed_once_it_is_no_block_of_samples_for_sure():
     periods = periods_after(clock, [(count, count / 3) for count in range(1, 31)])
     learned = 1 + int(np.flatnonzero(periods < 0.9)[0])
     assert periods[-1] == pytest.approx(1 / 3, rel=0.01)
-    assert 18 < learned < 23, 'a block and two periods either way are possible until 6.2 s'
+    assert 6 < learned < 9, 'a block and two of these periods either way are possible until 2.2 s'
 
 
 def test_one_pause_does_not_change_a_rate_that_was_learned():
@@ -221,6 +221,36 @@ def test_one_pause_after_a_long_time_at_the_right_rate_does_not_change_it():
     looks = [(count, count / 10) for count in range(1, 350)]
     looks += [(count, 15.0 + count / 10) for count in range(350, 400)]
     assert periods_after(SampleClock(10.0, 0.0), looks) == pytest.approx(0.1, rel=1e-3)
+
+
+@pytest.mark.parametrize('pause', [0.3, 0.6, 9.0, 600.0, 3600.0])
+@pytest.mark.parametrize(('rate', 'block'), [(10.0, 1), (1000.0, 100)])
+def test_after_a_pause_of_its_clock_a_device_is_read_as_before(pause, rate, block):
+    device = Device(rate)
+    before, _ = device.read(200, block)
+    device.delay += pause  # its next samples come so much later
+    ages = []
+    for number in range(201, 401):
+        now = device.clock.time_of(number * block)
+        while device.look(now) < number * block:
+            now = max(now + 1 / 30, device.clock.time_of(number * block))
+        ages.append(device.age(now, number * block))
+    assert max(ages) < 0.05, f'a read came {max(ages):.2f} s late after a pause of {pause} s'
+    late = np.median(ages[100:])
+    assert late < np.median(before) + 0.002, f'reads are {late * 1e3:.1f} ms late for ever'
+
+
+def test_pauses_again_and_again_do_not_end_that_a_device_is_read_in_time():
+    device, number, now = Device(1000.0), 0, 5000.0
+    ages = []
+    for _ in range(60):  # 0.5 s of samples, then 4 s without
+        for number in range(number + 1, number + 6):
+            now = max(now, device.clock.time_of(number * 100))
+            while device.look(now) < number * 100:
+                now = max(now + 1 / 30, device.clock.time_of(number * 100))
+            ages.append(device.age(now, number * 100))
+        device.delay += 4.0
+    assert max(ages) < 0.5, f'a read came {max(ages):.2f} s late, longer than a burst lasts'
 
 
 def test_after_another_rate_was_learned_the_time_is_narrowed_down_again():

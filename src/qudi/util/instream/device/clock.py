@@ -23,6 +23,10 @@ _ROUGHLY = 0.002
 _LONGEST_BLOCK = 0.05
 _LONGEST_MEASUREMENT = 30.0
 
+# A longer silence (s) is a pause of the device, if a third of it would do for what came after it:
+# it says nothing about the rate, and ends a measurement
+_PAUSE = 0.25
+
 
 class SampleClock:
     """Estimates when a number of samples exists, from looks at how many there are.
@@ -51,7 +55,7 @@ class SampleClock:
         self._first_step = self._step = min(self._period / 2, 0.001)
         # The measurement of the period began with the first samples that were seen
         self._measured_since: tuple[float, int] | None = None
-        self._was_slower = False  # in the last measurement
+        self._grown = started_at, 0  # when more samples were seen than ever before, and how many
 
     def time_of(self, count: float) -> float:
         """Return the time from which on `count` samples exist, in all since the start."""
@@ -104,23 +108,21 @@ class SampleClock:
 
     def _measure_period(self, count: int, now: float) -> None:
         """Adopt another period where the device is clearly faster or slower than foreseen."""
-        if self._measured_since is None:
-            self._measured_since = (now, count) if count else None
+        grown_at, last_count = self._grown
+        if count <= last_count:
+            return
+        self._grown = now, count
+        silence, expected = now - grown_at, (count - last_count) * self._period
+        if self._measured_since is None or silence > max(_PAUSE, 3 * expected):
+            self._measured_since = now, count
             return
         began, counted = self._measured_since
-        if count <= counted:
-            return
         period = (now - began) / (count - counted)
-        uncertainty = 2 * (_LONGEST_BLOCK + 2 * self._period) / (now - began)
-        is_other = abs(period / self._period - 1) > uncertainty
-        if is_other and period > self._period and not self._was_slower:
-            self._was_slower = True  # once may have been a pause of the device
-        elif is_other:
+        shorter = min(period, self._period)
+        uncertainty = 2 * (_LONGEST_BLOCK + 2 * shorter) / (now - began)
+        if abs(period / self._period - 1) > uncertainty:
             self._period, self._origin = period, now - count * period
             self._too_early = -math.inf
-            self._was_slower = False
-        elif now - began > _LONGEST_MEASUREMENT:
-            self._was_slower = False
-        else:
+        elif now - began <= _LONGEST_MEASUREMENT:
             return
         self._measured_since = now, count
