@@ -1,9 +1,12 @@
 """SampleClock foresees the samples of devices that are not quite what they say."""
 
+import math
+
 import numpy as np
 import pytest
 
 from qudi.util.instream.device.clock import SampleClock
+from qudi.util.instream.device.plan import PollPlan
 
 
 class Device:
@@ -223,34 +226,58 @@ def test_one_pause_after_a_long_time_at_the_right_rate_does_not_change_it():
     assert periods_after(SampleClock(10.0, 0.0), looks) == pytest.approx(0.1, rel=1e-3)
 
 
-@pytest.mark.parametrize('pause', [0.3, 0.6, 9.0, 600.0, 3600.0])
-@pytest.mark.parametrize(('rate', 'block'), [(10.0, 1), (1000.0, 100)])
-def test_after_a_pause_of_its_clock_a_device_is_read_as_before(pause, rate, block):
-    device = Device(rate)
-    before, _ = device.read(200, block)
-    device.delay += pause  # its next samples come so much later
-    ages = []
-    for number in range(201, 401):
-        now = device.clock.time_of(number * block)
-        while device.look(now) < number * block:
-            now = max(now + 1 / 30, device.clock.time_of(number * block))
-        ages.append(device.age(now, number * block))
-    assert max(ages) < 0.05, f'a read came {max(ages):.2f} s late after a pause of {pause} s'
-    late = np.median(ages[100:])
-    assert late < np.median(before) + 0.002, f'reads are {late * 1e3:.1f} ms late for ever'
+def ages_of_reads(device, last, block=100):
+    """The ages of reads until this time, at 30 polls a second and one a second at least."""
+    plan = PollPlan()
+    plan.set_pace(30.0, longest_rest=1.0)
+    plan.begin(device.started_at, rests_first=False)
+    now, wanted, ages = device.started_at, block, []
+    scheduling = np.random.default_rng(1)
+    while now < device.started_at + last:
+        demand = [device.clock.time_of(wanted)]
+        now = max(now, plan.due(demand)) + scheduling.exponential(1e-4)
+        count = device.count(now)
+        too_early = not device.clock.look(count, now, now + 1e-5) and count < wanted
+        plan.polled(demand, math.inf, now, too_early)
+        while wanted <= count:
+            ages.append(device.age(now, wanted))
+            wanted += block
+    return np.array(ages)
 
 
-def test_pauses_again_and_again_do_not_end_that_a_device_is_read_in_time():
-    device, number, now = Device(1000.0), 0, 5000.0
-    ages = []
-    for _ in range(60):  # 0.5 s of samples, then 4 s without
-        for number in range(number + 1, number + 6):
-            now = max(now, device.clock.time_of(number * 100))
-            while device.look(now) < number * 100:
-                now = max(now + 1 / 30, device.clock.time_of(number * 100))
-            ages.append(device.age(now, number * 100))
-        device.delay += 4.0
-    assert max(ages) < 0.5, f'a read came {max(ages):.2f} s late, longer than a burst lasts'
+class PausingDevice(Device):
+    """A device whose clock stands still during each pause: when it begins, and for how long."""
+
+    def __init__(self, rate, *pauses):
+        super().__init__(rate)
+        self.pauses = pauses
+
+    def count(self, now):
+        since = now - self.started_at
+        stood = sum(min(max(0, since - begin), duration) for begin, duration in self.pauses)
+        return int(np.floor((since - stood) * self.true_rate + 1e-6))
+
+    def age(self, now, count):
+        there_at = count / self.true_rate
+        for begin, duration in self.pauses:
+            there_at += duration if there_at > begin else 0.0
+        return now - self.started_at - there_at
+
+
+@pytest.mark.parametrize('pause', [0.3, 0.6, 3.0, 9.0, 600.0])
+@pytest.mark.parametrize(('rate', 'block'), [(10.0, 1), (1000.0, 100), (50_000.0, 2500)])
+def test_after_a_pause_of_its_clock_a_device_is_read_as_before(rate, block, pause):
+    device = PausingDevice(rate, (20.05, pause))
+    ages = ages_of_reads(device, 60 + pause, block)
+    assert max(ages) < 0.1, f'a read came {max(ages):.2f} s late, and a small ring is full by then'
+    late = np.median(ages[-100:])
+    assert late < 0.002, f'reads are still {late * 1e3:.0f} ms late, 40 s after a pause'
+
+
+def test_a_device_that_pauses_again_and_again_is_read_in_time():
+    pauses = [(begin, 4.0) for begin in np.arange(0.55, 200.0, 4.5)]  # and 0.5 s without
+    ages = ages_of_reads(PausingDevice(1000.0, *pauses), 200.0)
+    assert max(ages) < 0.1, f'a read came {max(ages):.2f} s late'
 
 
 def test_after_another_rate_was_learned_the_time_is_narrowed_down_again():

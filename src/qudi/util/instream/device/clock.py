@@ -113,7 +113,10 @@ class SampleClock:
             return
         self._grown = now, count
         silence, expected = now - grown_at, (count - last_count) * self._period
-        if self._measured_since is None or silence > max(_PAUSE, 3 * expected):
+        if silence > max(_PAUSE, 3 * expected):
+            self._begin_anew(self._period, count, now)
+            return
+        if self._measured_since is None:
             self._measured_since = now, count
             return
         began, counted = self._measured_since
@@ -121,8 +124,11 @@ class SampleClock:
         shorter = min(period, self._period)
         uncertainty = 2 * (_LONGEST_BLOCK + 2 * shorter) / (now - began)
         if abs(period / self._period - 1) > uncertainty:
-            self._period, self._origin = period, now - count * period
-            self._too_early = -math.inf
-        elif now - began <= _LONGEST_MEASUREMENT:
-            return
+            self._begin_anew(period, count, now)
+        if now - began > _LONGEST_MEASUREMENT:
+            self._measured_since = now, count
+
+    def _begin_anew(self, period: float, count: int, now: float) -> None:
+        """Estimate from this look on, as from a start."""
+        self._period, self._origin, self._too_early = period, now - count * period, -math.inf
         self._measured_since = now, count
