@@ -99,6 +99,7 @@ def _fast_garbage_collection():
 def nothing_left_behind():
     """Fail a test that leaves a thread, a registry entry or a running device."""
     yield
+    gc.enable()
     gc.collect()
     entries = [distributor.streamer_name for distributor in registry.distributors()]
     threads = [thread.objectName() for thread in running_threads()]

@@ -98,7 +98,7 @@ def test_a_fault_of_the_device_reaches_every_stream(bench, make_consumers, wait_
         wait_until(lambda b=buffer: b.module_state() == 'idle', 'the buffer counts as inactive')
         assert buffer.status.state == 'fault'
         bench.assert_delivers(buffer, 0, 20)  # what came before the fault stays readable
-        with pytest.raises(RuntimeError, match=f'"{buffer.module_name}" has ended: the hardware f'):
+        with pytest.raises(RuntimeError, match=f'"{buffer.module_name}" has ended: the device f'):
             buffer.read_data(1)
         with pytest.raises(RuntimeError, match='the device failed'):
             buffer.read_data()

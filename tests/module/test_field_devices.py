@@ -132,6 +132,21 @@ def test_a_device_that_shows_samples_in_reads_only_delivers_them(make_bench, bac
         buffer.stop_stream()
 
 
+def test_the_rate_of_a_device_that_shows_samples_in_reads_only_is_learned(make_bench):
+    bench = make_bench(habits=['fetch in reads'], clocked=True, speed=1.5)
+    buffer = bench.buffer('buffer', max_poll_rate=30)
+    configure(buffer, ['a'], size=100_000, rate=1000.0)
+    buffer.start_stream()
+    for _ in range(50):
+        buffer.read_data(100)
+    before = len(bench.device.polls)
+    for _ in range(30):  # 2 s
+        buffer.read_data(100)
+    polls = len(bench.device.polls) - before
+    assert polls > 10, f'30 blocks came in {polls} polls: reads are late by more than a block'
+    buffer.stop_stream()
+
+
 def test_a_silent_device_that_shows_samples_in_reads_only_is_a_timeout(make_bench, background):
     bench = make_bench(habits=['fetch in reads'])
     buffer = bench.buffer('buffer', read_timeout=0.5)

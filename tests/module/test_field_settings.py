@@ -220,6 +220,29 @@ def test_the_rate_that_a_fixed_device_reports_is_served(make_bench, when):
     second.stop_stream()
 
 
+@pytest.mark.parametrize('earlier', [None, 123.0])
+def test_a_device_that_measures_its_rate_serves_no_other_one_beside_it(make_bench, earlier):
+    bench = make_bench(habits=['rate when running'])
+    first, second = bench.buffers(2)
+    if earlier:
+        configure(first, rate=earlier)
+        bench.assert_streams(first)
+    configure(first, rate=1000.0)
+    configure(second, rate=50.0)
+    first.start_stream()
+    with pytest.raises(
+        RuntimeError, match='50 Hz requested, 1000 Hz running'
+    ):  # else its time axis is wrong
+        second.start_stream()
+    configure(second, rate=1000.0)
+    second.start_stream()
+    bench.produce(10)
+    for buffer in (first, second):
+        bench.assert_delivers(buffer, 0, 10)
+        assert buffer.sample_rate == 1000.0
+        buffer.stop_stream()
+
+
 def test_two_rates_that_a_device_keeps_apart_still_conflict(bench):
     first, second = bench.buffers(2)
     configure(first, rate=50.0)

@@ -141,6 +141,33 @@ def test_a_size_that_an_idle_buffer_once_wanted_keeps_nobody_from_starting(bench
     buffer.stop_stream()
 
 
+def test_an_idle_buffer_has_the_device_get_no_more_memory_than_is_sensible(bench):
+    idle, buffer = bench.buffers(2)
+    configure(idle, size=2**30)
+    configure(buffer, size=800)
+    buffer.start_stream()
+    assert 800 < bench.device.channel_buffer_size * 2 * 8 <= 2**28
+    buffer.stop_stream()
+
+
+def test_a_device_has_room_for_the_buffer_that_is_polled_least_often(bench, caplog, wait_until):
+    slow, fast = bench.buffer('slow', max_poll_rate=0.5), bench.buffer('fast', max_poll_rate=30)
+    for buffer in (slow, fast):
+        configure(buffer, size=50)
+    fast.start_stream()  # alone; when it stops beside the slow one, polls come every 2 s
+    assert bench.device.channel_buffer_size >= 2 * 2 * 100.0
+    fast.stop_stream()
+    bench.device.faults.add('small memory only')
+    configure(fast, size=50, rate=1000.0)
+    fast.start_stream()
+    configure(slow, size=50, rate=1000.0)
+    slow.start_stream()
+    text = 'less than come in 3 polls of "slow"'
+    wait_until(lambda: text in caplog.text, 'a warning names the buffer that is polled too rarely')
+    fast.stop_stream()
+    slow.stop_stream()
+
+
 def test_a_device_that_takes_the_size_but_not_the_channels_of_others_gets_what_it_takes(bench):
     idle, buffer = bench.buffers(2)
     configure(idle, ['a', 'b'], size=5000)

@@ -330,17 +330,27 @@ def test_nobody_changes_the_state_while_qudi_deactivates(bench, background, wait
     other.stop_stream()
 
 
-def test_a_removed_buffer_and_its_threads_are_freed_at_once(bench):
+@pytest.mark.parametrize('fault', [None, 'raise in start', 'raise in read'])
+def test_a_removed_buffer_and_its_threads_are_freed_at_once(bench, fault, wait_until):
     buffer = bench.buffer('buffer')
     (distributor,) = registry.distributors()
+    gc.collect()
+    gc.disable()  # first of all: what an error leaves must not need it
+    if fault == 'raise in start':
+        bench.device.faults.add(fault)
+        with pytest.raises(OSError, match='does not start'):
+            buffer.start_stream()
+        bench.device.faults.clear()
     buffer.start_stream()
     bench.produce(5)
+    if fault == 'raise in read':
+        bench.device.faults.add(fault)
+        bench.device.produce(5)
+        wait_until(lambda: bench.qudi['buffer'].status.state == 'fault', 'the stream has ended')
     reports = [thing for thing in gc.get_objects() if type(thing) is BufferReports]
     assert reports
     mortals = [weakref.ref(thing) for thing in (buffer, distributor, distributor.thread, *reports)]
     del buffer, distributor, reports
-    gc.collect()
-    gc.disable()
     try:
         bench.qudi.deactivate('buffer')
         bench.qudi.module_manager.remove_module('buffer')
@@ -375,6 +385,20 @@ def test_a_read_that_waits_long_does_not_keep_qudi_from_quitting(
             read.result(5)
     assert other.status.state == 'running', 'a stream ended that nobody waits for'
     other.stop_stream()
+
+
+def test_a_look_at_the_newest_sample_does_not_keep_qudi_from_quitting(
+    make_bench, background, monkeypatch, wait_until
+):
+    bench = make_bench(limits={'quitting_read': 0.1})
+    (dark,) = bench.buffers(1, read_timeout=None)
+    dark.start_stream()
+    look = background(dark.read_single_point)
+    wait_until(lambda: not dark.stream.readers.is_empty, 'the look waits for a first sample')
+    monkeypatch.setattr(bench.qudi, '_shutting_down', True, raising=False)
+    monkeypatch.setattr(bench.qudi, 'watchdog', None, raising=False)
+    with pytest.raises(RuntimeError, match='has ended: qudi quits'):
+        look.result(5)
 
 
 @pytest.mark.parametrize('slow', ['configure slowly', 'start slowly'])
@@ -505,3 +529,50 @@ def test_a_start_of_a_running_buffer_tells_what_is_dropped(bench, caplog, wait_u
     (record,) = warnings()
     assert record.levelno == logging.WARNING
     assert '30 unread samples per channel are dropped' in record.getMessage()
+
+
+def test_an_activation_that_fails_half_way_leaves_the_device_as_it_was(bench, monkeypatch):
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == 'instream-buffer1':
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, 'start', refuse)
+        with pytest.raises(RuntimeError, match='Failed to activate'):
+            bench.buffers(1)
+    assert not registry.distributors()
+    assert 'start_stream' not in vars(bench.device), 'the guard of the device is still there'
+    bench.qudi.activate('buffer1')
+    bench.assert_streams(bench.qudi['buffer1'])
+
+
+def test_a_device_that_cannot_tell_its_settings_keeps_no_guard(bench, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bench.device), 'streaming_mode', None)
+        with pytest.raises(RuntimeError, match='Failed to activate'):
+            bench.buffers(1)
+    assert 'start_stream' not in vars(bench.device), 'a start would go through a dead guard'
+    bench.qudi.activate('buffer1')
+    bench.assert_streams(bench.qudi['buffer1'])
+
+
+def test_an_error_of_the_device_keeps_no_stream_alive(bench, wait_until):
+    (buffer,) = bench.buffers(1)
+    buffer.start_stream()
+    ring = weakref.ref(buffer.stream.ring)
+    bench.device.faults.add('raise in read')
+    gc.collect()
+    gc.disable()
+    try:
+        bench.device.produce(5)
+        with pytest.raises(RuntimeError, match='lost its cable'):
+            buffer.read_data(10)
+        bench.device.faults.clear()
+        buffer.start_stream()
+        wait_until(lambda: ring() is None, 'the ring of an ended stream is freed, not collected')
+    finally:
+        gc.enable()
+    buffer.stop_stream()

@@ -144,6 +144,20 @@ def test_silence_with_constant_timing_is_a_timeout_and_the_stream_goes_on(bench)
     buffer.stop_stream()
 
 
+@pytest.mark.parametrize(
+    ('timing', 'poll_rate', 'limit'), [('CONSTANT', 1000, '0.601'), ('TIMESTAMP', 5, '0.3')]
+)
+def test_the_newest_sample_has_as_much_time_to_come_as_a_read(make_bench, timing, poll_rate, limit):
+    bench = make_bench(sample_timing=timing)
+    buffer = bench.buffer('buffer', read_timeout=0.1, max_poll_rate=poll_rate)
+    configure(buffer, ['a'], rate=2.0)
+    buffer.start_stream()
+    with pytest.raises(TimeoutError, match=f'no new sample for {limit} s'):
+        buffer.read_single_point()
+    assert buffer.module_state() == 'locked'
+    buffer.stop_stream()
+
+
 def test_a_read_timeout_below_the_poll_interval_is_no_fault(make_bench):
     bench = make_bench(clocked=True)
     buffer = bench.buffer('buffer', read_timeout=0.3, max_poll_rate=2)

@@ -253,7 +253,7 @@ BREAKAGES = [
     Breakage(
         'an offer for others that the start refuses is not withdrawn',
         'DeviceStreams._start_hardware',
-        'if is_hopeless or offer is found[-1]',
+        'if is_refusal(error) or offer is found[-1]',
         'True',
         'module/test_field_sharing.py::'
         'test_channels_that_an_idle_buffer_once_wanted_keep_nobody_from_starting'

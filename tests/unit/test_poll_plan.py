@@ -240,6 +240,17 @@ def test_a_twentieth_of_the_polls_of_a_second_may_be_tried_again():
     assert may_be_tried_again(START + 1.15), 'more than a second after the first one'
 
 
+@pytest.mark.parametrize('rate', [0.1, 0.5, 0.9])
+def test_a_limit_below_one_poll_a_second_is_kept_while_no_sample_comes(rate):
+    plan = plan_at(rate)
+    now, polls = START, 0
+    while now < START + 100 / rate:
+        now = max(now, plan.due([START + 0.05])) + 1e-4
+        plan.polled([START + 0.05], math.inf, now, too_early=True)
+        polls += 1
+    assert polls <= 1.06 * 100, f'{polls} polls where 100 are allowed'
+
+
 def test_the_second_of_two_late_polls_waits_for_its_samples_once_a_second():
     plan = plan_at(10)
     now, late, waited_at = START, [], []

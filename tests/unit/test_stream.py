@@ -33,12 +33,11 @@ def samples(first, count, channels=2, dtype=np.float64):
 class ReadStream(BufferedStream):
     """A stream with its reader."""
 
-    def __init__(self, ring, read_timeout=None, piece_bytes=2**21, limits=None, **options):
+    def __init__(self, ring, piece_bytes=2**21, limits=None, **options):
         names = ('columns', 'samples_to_skip', 'timestamp_offset')
         selection = Selection(**{name: options.pop(name) for name in names if name in options})
         limits = TimeLimits(**(limits or {}))
         super().__init__('buffer1', ring, selection=selection, limits=limits, **options)
-        self._read_timeout = read_timeout
         reader = StreamReader(self, piece_bytes)
         self.read, self.read_into = reader.read, reader.read_into
         self.read_available_into = reader.read_available_into
@@ -48,7 +47,7 @@ class ReadStream(BufferedStream):
         return StreamReader(self).available_samples
 
     def look_at_newest(self):
-        return StreamReader(self).newest(self._read_timeout)
+        return StreamReader(self).newest()
 
 
 def make(capacity=100, channels=2, dtype=np.float64, timestamps=False, **options):
@@ -426,7 +425,7 @@ def test_the_newest_sample_belongs_to_the_program():
 
 
 def test_the_newest_sample_is_waited_for_if_there_is_none_yet(background):
-    stream = make(read_timeout=10)
+    stream = make(first_limit=10)
     future = background(stream.look_at_newest)
     time.sleep(0.2)
     assert not future.done()
@@ -436,7 +435,7 @@ def test_the_newest_sample_is_waited_for_if_there_is_none_yet(background):
 
 
 def test_without_a_sample_the_newest_one_is_a_timeout_and_the_stream_goes_on():
-    stream = make(read_timeout=0.2)
+    stream = make(first_limit=0.2)
     began = time.perf_counter()
     with pytest.raises(TimeoutError, match=r'"buffer1" has received no new sample for 0\.2 s'):
         stream.look_at_newest()
@@ -446,7 +445,7 @@ def test_without_a_sample_the_newest_one_is_a_timeout_and_the_stream_goes_on():
 
 
 def test_the_newest_sample_is_none_once_polls_find_silence():
-    stream = make_filled(silence_limit=60, read_timeout=10)
+    stream = make_filled(silence_limit=60, first_limit=10)
     stream.look_at_newest()
     stream.polled(time.perf_counter() + 61)
     with pytest.raises(TimeoutError, match='no new sample for 60 s'):
@@ -465,7 +464,7 @@ def test_the_newest_sample_is_none_once_polls_find_silence():
     ],
 )
 def test_an_ended_stream_has_no_newest_sample_and_wakes_who_waits_for_it(background, cause, error):
-    stream = make(read_timeout=None)
+    stream = make()
     future = background(stream.look_at_newest)
     time.sleep(0.15)
     stream.end(cause, 'it is over')

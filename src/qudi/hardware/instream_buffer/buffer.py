@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, cast
 
@@ -115,12 +116,13 @@ class DataInStreamBuffer(DataInStreamInterface):
         """Join the other buffers of the same hardware."""
         self._source = host.RemoteSource(self._qudi_main, self.module_name)
         limits = self._options.limits
-        self._joined = registry.acquire(self._streamer(), limits, self._source)
-        tell = self._follow_stream, self.sigStreamEnded.emit, self.sigSamplesLost.emit
-        self._reports = BufferReports(self.module_name, *tell, limits)
-        is_quitting = partial(host.is_quitting, weakref.proxy(self))
-        self._joined.attach(Member(self._options, self._reports, is_quitting))
+        self._joined = registry.join(self._streamer(), limits, self._source, self._member)
         self._source.watch()
+
+    def _member(self) -> Member:
+        tell = self._follow_stream, self.sigStreamEnded.emit, self.sigSamplesLost.emit
+        self._reports = BufferReports(self.module_name, *tell, self._options.limits)
+        return Member(self._options, self._reports, partial(host.is_quitting, weakref.proxy(self)))
 
     def connect_modules(self, connections: Mapping[str, Any]) -> None:
         """Connect the hardware module; without it, the one in the configuration of this qudi.
@@ -148,14 +150,11 @@ class DataInStreamBuffer(DataInStreamInterface):
         distributor, self._joined = self._distributor, None
         self._source.close()
         reports, self._reports = self._reports, None
-        try:
+        with ExitStack() as leaving:  # all of it, also where a part fails
+            if reports is not None:
+                leaving.callback(reports.close)
+            leaving.callback(registry.release, distributor)
             distributor.detach(self.module_name)
-        finally:
-            try:
-                registry.release(distributor)
-            finally:
-                if reports is not None:
-                    reports.close()
 
     @property
     def _distributor(self) -> StreamDistributor:
@@ -344,11 +343,11 @@ class DataInStreamBuffer(DataInStreamInterface):
         Raises
         ------
         TimeoutError
-            If no sample comes within `read_timeout`, whatever the sample timing.
+            If no sample comes within `read_timeout`, a poll interval and a sample period.
         RuntimeError, OverflowError
             If the stream has ended.
         """
-        return self._reader.newest(self._options.read_timeout)
+        return self._reader.newest()
 
 
 def _check_connections(main: Any, name: str) -> None:

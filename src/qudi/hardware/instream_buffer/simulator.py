@@ -193,7 +193,7 @@ class InStreamSimulator(DataInStreamInterface):
     def sample_rate(self) -> float:
         """Samples per second, as far as it knows."""
         self._note_query('sample_rate')
-        return self._settings.reported_rate
+        return self._settings.reported_rate(self._is_streaming)
 
     def _note_query(self, name: str) -> None:
         self.queries[name] += 1

@@ -21,6 +21,9 @@ from qudi.util.instream.stream import StreamSettings, same_rate
 
 __all__ = ['StreamHardware']
 
+# By how much the rate that a device measures may differ from the one that it is set to
+_MEASURING_ERROR = 0.05
+
 
 class StreamHardware:
     """A hardware module, and what is known about the stream that was started on it.
@@ -44,9 +47,6 @@ class StreamHardware:
         if self._is_remote:
             self._streamer = RemoteStreamer(streamer, constraints, source)
         self.name = str(self._streamer.module_name)
-        # Nothing can be put in front of a method in another process
-        is_here = not self._is_remote and self._device is None
-        self._guard = StartGuard(streamer, self.name) if is_here else None
         self.constraints: DataInStreamConstraints = self._streamer.constraints
         # By name, since some devices bring enums of their own
         timing = self.constraints.sample_timing.name
@@ -54,13 +54,18 @@ class StreamHardware:
         self.has_timestamps = timing == 'TIMESTAMP'
         self.sample_rate = float(self.constraints.sample_rate.default)  # live value, in Hz
         self._rate_asked_at = -math.inf
-        self._rates: dict[float, float] = {}  # that it reported, by the rates that were requested
+        self._rates: dict[float, float] = {}  # that it told, by the rates that were requested
         # The request it was last configured with, and what it reported right after
         self.applied: StreamSettings | None = None
+        self.update_rate()
         self.reported = self._report()
         self._reported_after: StreamSettings | None = None
         self.state = DeviceState(self._streamer, self.name)
         self.samples: DeviceSamples | ArrivedSamples | None = None  # since its latest start
+        # Nothing can be put in front of a method in another process. Last, since a device that
+        # could not tell how it is set keeps no guard.
+        is_here = not self._is_remote and self._device is None
+        self._guard = StartGuard(streamer, self.name) if is_here else None
 
     # ---------------------------------------------------------------- settings
 
@@ -79,25 +84,31 @@ class StreamHardware:
         """Number of samples per channel that it can deliver at once."""
         return int(self._streamer.available_samples)
 
-    def update_rate(self) -> None:
-        """Ask it for its live sample rate; one that cannot tell keeps the last one."""
+    def update_rate(self) -> bool:
+        """Ask it for its live sample rate; one that cannot tell keeps the last one.
+
+        Returns
+        -------
+        bool
+            Whether it has told a rate that samples can have.
+        """
         self._rate_asked_at = time.perf_counter()
         try:
             rate = float(self._streamer.sample_rate)
         except ConnectionError:
             raise
         except Exception:  # for example with all channels off
-            return
+            return False
         if math.isfinite(rate):
             self.sample_rate = rate
+        return 0 < rate < math.inf
 
     def is_rate_older_than(self, age: float) -> bool:
         """Whether the live rate was last asked for more than `age` seconds ago."""
         return time.perf_counter() - self._rate_asked_at > age
 
     def _report(self) -> StreamSettings:
-        """Ask it what it is set to; the rate may be rounded or measured."""
-        self.update_rate()
+        """Ask it what it is set to, but for the rate, which may be rounded or measured."""
         return StreamSettings(
             tuple(self._streamer.active_channels),
             StreamingMode[self._streamer.streaming_mode.name],
@@ -105,8 +116,15 @@ class StreamHardware:
             self.sample_rate,
         )
 
+    @property
+    def own_settings(self) -> StreamSettings:
+        """What it is set to when no program has configured it: all channels, if it has none."""
+        channels = self.channels or list(self.constraints.channel_units)
+        return self.ordered(self.reported.with_channels(channels))
+
     def held(self) -> StreamSettings:
         """Return the request that it holds, or what it reports if others changed it since."""
+        self.update_rate()
         self.reported = self._report()
         is_as_left = self._reported_after is not None and self.reported.is_same_as(
             self._reported_after, self.rate_is_hint
@@ -138,9 +156,9 @@ class StreamHardware:
             sample_rate=request.sample_rate,
         )
         self.applied = request
+        if self.update_rate() and not self.rate_is_hint:
+            self._rates[request.sample_rate] = self.sample_rate
         self.reported = self._reported_after = self._report()
-        if not self.rate_is_hint:
-            self._rates[request.sample_rate] = self.reported.sample_rate
 
     def are_same_rates(self, first: float, second: float) -> bool:
         """Whether it does the same for two requested rates, as far as it has shown."""
@@ -174,7 +192,10 @@ class StreamHardware:
         # A short acquisition may be complete by now, with its samples to fetch
         if not (self.state.is_running or (to_acquire < math.inf and self.available_samples)):
             self.state.check_running()
-        self.update_rate()
+        if self.update_rate() and self.applied is not None:
+            told = self._rates.get(self.applied.sample_rate, self.sample_rate)
+            if not math.isclose(told, self.sample_rate, rel_tol=_MEASURING_ERROR):
+                self._rates.clear()  # what it tells while it is idle answers no request
         if self._device is not None:
             self.samples = ArrivedSamples(self._device)
             return

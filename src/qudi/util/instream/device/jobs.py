@@ -139,9 +139,13 @@ class JobQueue:
                 f'{job.consequence}: a call of the hardware module "{self.device_name}" has not '
                 f'returned for {self._patience:.3g} s. Check the connection to the device'
             )
-        if job.error is not None:
-            raise job.error
-        return job.result
+        error, job.error = job.error, None
+        if error is None:
+            return job.result
+        try:
+            raise error
+        finally:
+            del error  # which has this frame: a cycle would keep all that the job used
 
     def _wait_for(self, job: Job) -> None:
         is_last_wait = False

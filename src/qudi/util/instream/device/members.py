@@ -97,6 +97,7 @@ class Member:
     def begin_stream(
         self,
         settings: StreamSettings,
+        ring: SampleRing,
         hardware: StreamHardware,
         request_poll: Callable[[float], None],
         samples_to_skip: int = 0,
@@ -108,8 +109,6 @@ class Member:
         ------
         RuntimeError
             If the hardware does not deliver all its channels.
-        MemoryError
-            If there is no memory for its ring.
         """
         delivered = hardware.channels
         missing = [channel for channel in settings.channels if channel not in delivered]
@@ -119,7 +118,7 @@ class Member:
                 f'but "{hardware.name}" delivers {delivered}, whatever it was configured for'
             )
         is_all = delivered == list(settings.channels)
-        ring = self._make_ring(settings, hardware)
+        silence_limit, first_limit = self._time_limits(settings, hardware)
         self.stream_settings = settings  # first: a status has the settings of its stream
         self.lost_told = 0
         self.stream = BufferedStream(
@@ -131,7 +130,8 @@ class Member:
                 timestamp_offset,
             ),
             allow_overwrite=self.options.allow_overwrite,
-            silence_limit=self._silence_limit(settings, hardware),
+            silence_limit=silence_limit,
+            first_limit=first_limit,
             poll_interval=self.poll_interval,
             samples_to_acquire=settings.channel_buffer_size if settings.is_finite else None,
             last_thread=self.last_thread,
@@ -141,7 +141,14 @@ class Member:
             limits=self.options.limits,
         )
 
-    def _make_ring(self, settings: StreamSettings, hardware: StreamHardware) -> SampleRing:
+    def make_ring(self, settings: StreamSettings, hardware: StreamHardware) -> SampleRing:
+        """Make a ring for a stream with these settings.
+
+        Raises
+        ------
+        MemoryError
+            If there is no memory for it.
+        """
         size = settings.channel_buffer_size
         if not self.options.allow_overwrite and not settings.is_finite:
             # A smaller one would overflow however fast its program reads
@@ -160,12 +167,20 @@ class Member:
                 f'{list(settings.channels)}. Configure a smaller channel_buffer_size'
             ) from error
 
-    def _silence_limit(self, settings: StreamSettings, hardware: StreamHardware) -> float | None:
-        """Seconds without a sample that are a fault: beyond the periods of samples and of polls."""
-        timeout = self.options.read_timeout
-        if timeout is None or hardware.rate_is_hint or settings.sample_rate <= 0:
-            return None
-        return timeout + 1 / settings.sample_rate + self.poll_interval
+    def _time_limits(
+        self, settings: StreamSettings, hardware: StreamHardware
+    ) -> tuple[float | None, float | None]:
+        """Seconds without a sample that are a fault, and that a look waits for the first one.
+
+        The periods of samples and of polls are added to the option.
+        """
+        timeout, rate = self.options.read_timeout, settings.sample_rate
+        if timeout is None:
+            return None, None
+        limit = timeout + self.poll_interval
+        if hardware.rate_is_hint or rate <= 0:
+            return None, limit
+        return limit + 1 / rate, limit + 1 / rate
 
     def end_stream(self, message: str) -> None:
         """End its stream as stopped, if it has one."""

@@ -23,8 +23,8 @@ _MOST_ROOM = 2**28
 def offers(
     hardware: StreamHardware,
     own: StreamSettings,
-    others: Iterable[StreamSettings],
     poll_interval: float,
+    others: Iterable[tuple[StreamSettings, float]],
 ) -> list[StreamSettings]:
     """Return what the device may be configured for, the best for all buffers first.
 
@@ -39,24 +39,26 @@ def offers(
         The device.
     own : StreamSettings
         The request of the buffer that is started.
-    others : iterable of StreamSettings
-        The requests of all buffers.
     poll_interval : float
-        Seconds between two polls.
+        Seconds between two polls for this buffer.
+    others : iterable of tuple
+        The requests of all buffers, each with its poll interval.
     """
     channels, size = set(own.channels), own.channel_buffer_size
-    for other in others:
+    for other, interval in others:
         if other.with_channels(own.channels).conflicts_with(own, hardware.are_same_rates):
             continue
         if not hardware.rate_is_hint:
             channels.update(other.channels)
         size = max(size, other.channel_buffer_size)
+        poll_interval = max(poll_interval, interval)  # it may be the one that streams on
     wide = own.with_channels(channels)
     if own.is_finite:
         size = own.channel_buffer_size
     else:
         most = hardware.constraints.channel_buffer_size.maximum
-        size = max(size, min(most, room_for_polls(hardware, wide, poll_interval)))
+        needed = min(most, room_for_polls(hardware, wide, poll_interval))
+        size = max(min(size, _most_room(hardware, wide)), needed, own.channel_buffer_size)
     found = [
         replace(wide, channel_buffer_size=size),
         wide,
@@ -69,6 +71,10 @@ def offers(
 def room_for_polls(hardware: StreamHardware, settings: StreamSettings, poll_interval: float) -> int:
     """Return the number of samples that come in some poll intervals, but not too many bytes."""
     rate = hardware.sample_rate if hardware.rate_is_hint else settings.sample_rate
-    sample_size: int = len(settings.channels) * np.dtype(hardware.constraints.data_type).itemsize
     samples = ROOM * poll_interval * rate if rate > 0 else 0  # not a number is not above 0
-    return math.ceil(min(samples, _MOST_ROOM / sample_size))
+    return math.ceil(min(samples, _most_room(hardware, settings)))
+
+
+def _most_room(hardware: StreamHardware, settings: StreamSettings) -> int:
+    sample_size: int = len(settings.channels) * np.dtype(hardware.constraints.data_type).itemsize
+    return math.ceil(_MOST_ROOM / sample_size)

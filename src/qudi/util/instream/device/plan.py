@@ -96,7 +96,9 @@ class PollPlan:
         # polls of a second
         is_wanted = min(wanted, default=math.inf) <= now
         most = max(1, round(_RETRIES * self._rate))
-        is_often = len(self._retries) >= most and self._retries[-most] > now - 1.0
+        # At a low limit, one of twenty polls at most
+        span = max(1.0, self._interval / _RETRIES)
+        is_often = len(self._retries) >= most and self._retries[-most] > now - span
         self._is_retry = too_early and is_wanted and not is_often
         if self._is_retry:
             self._retries.append(now)  # and its place in the plan is left to the next one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from bisect import bisect_right
 from collections import deque
 from functools import partial
@@ -104,12 +105,14 @@ class DevicePolls:
                             skip(stream, samples.lost_before)
                         stream.put(*piece)
                     except Exception as error:  # is no fault of the others
+                        _let_go(error)
                         message = f'its samples could not be stored, {_text_of(error)}'
                         stream.end(StreamEnd.FAULT, message, error)
             if self.is_rate_wanted:
                 self.is_rate_wanted = False
                 hardware.update_rate()
         except BaseException as error:  # a driver may raise anything
+            _let_go(error)
             _fail(active, error, hardware.name, changes)
         self._polls.append(samples.asked_at)
         for member, stream in pairs:
@@ -135,6 +138,16 @@ def _lend(streams: list[BufferedStream], count: int) -> tuple[np.ndarray, np.nda
         if place is not None and 2 * len(place[0]) > count:  # else the device is read in slivers
             return place
     return None
+
+
+def _let_go(error: BaseException) -> None:
+    """Have an error hold nothing that its calls used: a stream keeps it, and they use the stream.
+
+    The lines that a log shows of it stay, but that of the caller.
+    """
+    calls = error.__traceback__
+    error.__traceback__ = None if calls is None else calls.tb_next
+    traceback.clear_frames(error.__traceback__)
 
 
 def _fail(active: tuple[Member, ...], error: BaseException, device: str, changes: Changes) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 from uuid import UUID
 
 from qudi.util.instream.device.distributor import StreamDistributor
+from qudi.util.instream.device.members import Member
 from qudi.util.instream.host import RemoteSource, is_remote
 from qudi.util.instream.stream import TimeLimits
 
-__all__ = ['acquire', 'distributors', 'release']
+__all__ = ['acquire', 'distributors', 'join', 'release']
 
 
 @dataclass
@@ -74,6 +75,32 @@ def acquire(
         release(entry.distributor)
         raise
     return entry.distributor
+
+
+def join(
+    streamer: Any, limits: TimeLimits, source: RemoteSource, make_member: Callable[[], Member]
+) -> StreamDistributor:
+    """Make a buffer a member of the distributor of its hardware module, and return that.
+
+    Parameters
+    ----------
+    streamer, limits, source
+        As of `acquire`.
+    make_member : callable
+        Returns the member.
+
+    Raises
+    ------
+    Exception
+        As `acquire`, and what `make_member` raises.
+    """
+    distributor = acquire(streamer, limits, source)
+    try:
+        distributor.attach(make_member())
+    except BaseException:  # for example, there is no thread left
+        release(distributor)
+        raise
+    return distributor
 
 
 def _join(uuid: UUID, make: Callable[[], StreamDistributor]) -> _Entry:

@@ -100,8 +100,8 @@ class BufferReports:
         self._lost_told: tuple[BufferedStream | None, int] = (None, 0)  # of the latest stream
         # A daemon: a slot that hangs must not keep the process
         self._thread = threading.Thread(target=self._run, name=f'instream-{name}', daemon=True)
-        _running.add(self)
         self._thread.start()
+        _running.add(self)
 
     def changed(self) -> None:
         """Tell that the buffer has become active or inactive."""

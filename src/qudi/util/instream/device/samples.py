@@ -258,6 +258,10 @@ class DeviceSamples(DeviceTime):
             if count == 0:
                 return
             self.hides_some = True
+            if self._clock is not None and count < rows:  # that is all there was
+                self.asked_too_early = not self._clock.look(
+                    self.taken + count, self.asked_from, time.perf_counter()
+                )
             timestamps = None if timestamps is None else timestamps[:count]
             self._note_taken(count, timestamps)
             yield samples[:count], timestamps

@@ -14,7 +14,7 @@ from qudi.util.instream.device.offers import ROOM, offers
 from qudi.util.instream.device.stopping import DeviceStop
 from qudi.util.instream.device.thread import DeviceThread
 from qudi.util.instream.remote import RemoteClient
-from qudi.util.instream.stream import StreamSettings, naming
+from qudi.util.instream.stream import SampleRing, StreamSettings, naming
 
 __all__ = ['DeviceStreams']
 
@@ -183,12 +183,14 @@ class DeviceStreams:
                 f'first {hardware.samples.taken} samples have been taken already. Start all '
                 f'buffers before the first sample, or wait until {self._active_text} has finished'
             )
+        ring = member.make_ring(settings, hardware)
         # What waits in the hardware is older than this stream
         waiting = 0 if settings.is_finite else hardware.available_samples
         if hardware.samples.hides_some:
             self._hand_out_hidden()
         offset = hardware.samples.own_time if hardware.has_timestamps else 0.0
-        member.begin_stream(settings, hardware, self._thread.request_poll, waiting, offset)
+        member.begin_stream(settings, ring, hardware, self._thread.request_poll, waiting, offset)
+        _tell_of_device(hardware, member, changes, is_first=False)
         if member.request is not None:
             member.request = settings
 
@@ -216,30 +218,27 @@ class DeviceStreams:
                     f'{wiring_hint(hardware.name)}'
                 )
             held: StreamSettings | None = hardware.held()
-            own = member.request or self._own_without_request()
-            others = [other.request for other in list(self._members.values()) if other.request]
-            found = offers(hardware, own, others, member.poll_interval)
+            own = member.request or hardware.own_settings
+            ring = member.make_ring(own, hardware)
+            found = offers(hardware, own, member.poll_interval, _requests(self._members))
             for offer in found:
                 try:
                     if held is None or not offer.is_same_as(held):
                         hardware.configure(offer)
-                    self._start_with(member, own, changes)
+                    self._start_with(member, own, ring, changes)
                     break
                 except Exception as error:
-                    # Less for others helps neither against another program nor for a ring
-                    is_hopeless = is_refusal(error) or isinstance(error, MemoryError)
-                    if is_hopeless or offer is found[-1]:
+                    # Less for others does not help against another program
+                    if is_refusal(error) or offer is found[-1]:
                         raise
                 held = None  # not known after an error
         _tell_of_device(hardware, member, changes)
 
-    def _own_without_request(self) -> StreamSettings:
-        channels = self.hardware.channels or list(self.hardware.constraints.channel_units)
-        return self.hardware.ordered(self.hardware.reported.with_channels(channels))
-
-    def _start_with(self, member: Member, own: StreamSettings, changes: Changes) -> None:
+    def _start_with(
+        self, member: Member, own: StreamSettings, ring: SampleRing, changes: Changes
+    ) -> None:
         hardware, channels = self.hardware, self.hardware.channels
-        member.begin_stream(own, hardware, self._thread.request_poll)
+        member.begin_stream(own, ring, hardware, self._thread.request_poll)
         try:
             hardware.start()
             if hardware.asked_channels != channels:
@@ -348,9 +347,17 @@ def _make_way(member: Member, client: RemoteClient | None, changes: Changes) -> 
     member.client = client
 
 
-def _tell_of_device(hardware: StreamHardware, member: Member, changes: Changes) -> None:
-    """Tell what of a device that was started for a member may surprise its users."""
-    if hardware.state.is_kept is False:
+def _requests(members: dict[str, Member]) -> list[tuple[StreamSettings, float]]:
+    """The requests of all members, each with its poll interval."""
+    known = list(members.values())  # at once, since other threads add and remove them
+    return [(member.request, member.poll_interval) for member in known if member.request]
+
+
+def _tell_of_device(
+    hardware: StreamHardware, member: Member, changes: Changes, is_first: bool = True
+) -> None:
+    """Tell what of a device may surprise those who use a member, the first one or another one."""
+    if is_first and hardware.state.is_kept is False:
         text = (
             f'"{hardware.name}" does not lock its module_state while it streams, which cannot be '
             f'watched: buffers notice a stop by another program only as silence.'

@@ -94,6 +94,7 @@ class SimulatedSettings:
         self.mode: Any = self.constraints.streaming_modes[0]
         self.size = min(1000, most)
         self._asked_rate = 100.0
+        self._last_rate = 0.0  # of its latest stream
 
     @property
     def delivered_channels(self) -> list[Any]:
@@ -107,9 +108,12 @@ class SimulatedSettings:
         """The rate that it has (Hz)."""
         return FIXED_RATE if 'fixed rate' in self._habits else self._asked_rate
 
-    @property
-    def reported_rate(self) -> float:
-        """The rate that it says it has (Hz)."""
+    def reported_rate(self, is_streaming: bool) -> float:
+        """Return the rate that it says it has (Hz)."""
+        if is_streaming:
+            self._last_rate = self.rate
+        elif 'rate when running' in self._habits:
+            return self._last_rate
         if 'rate of no channels' in self._faults and not self.channels:
             raise ZeroDivisionError('simulator has no active channel to measure')
         if 'rate 0' in self._faults:
@@ -138,7 +142,7 @@ class SimulatedSettings:
         if 'one channel only' in self._faults and len(channels) > 1:
             raise ValueError('simulator has one channel only')
         if 'small memory only' in self._faults and size > 1000:
-            raise ValueError('simulator has room for 1000 samples only')
+            raise MemoryError('simulator has room for 1000 samples only')
         if 'own enums' not in self._habits:
             mode = StreamingMode(mode)
         elif not isinstance(mode, OwnStreamingMode):

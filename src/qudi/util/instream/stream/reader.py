@@ -10,7 +10,7 @@ import numpy as np
 from qudi.util.instream.stream.arrays import checked_count, targets
 from qudi.util.instream.stream.errors import naming
 from qudi.util.instream.stream.readers import WaitingRead
-from qudi.util.instream.stream.stream import BufferedStream
+from qudi.util.instream.stream.stream import BufferedStream, end_for_quitting
 
 __all__ = ['StreamReader']
 
@@ -55,13 +55,8 @@ class StreamReader:
                 raise stream.end_exception()
             return max(0, available)
 
-    def newest(self, timeout: float | None = None) -> tuple[np.ndarray, np.float64 | None]:
+    def newest(self) -> tuple[np.ndarray, np.float64 | None]:
         """Return the newest sample, which stays unread; wait if there is none yet.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Seconds to wait at most. No limit by default.
 
         Returns
         -------
@@ -73,7 +68,8 @@ class StreamReader:
         Raises
         ------
         TimeoutError
-            If no sample came within the timeout, or the device is silent. The stream goes on.
+            If no sample came within the stream's first_limit, or the device is silent. The stream
+            goes on.
         RuntimeError, OverflowError
             If the stream has ended.
         """
@@ -86,13 +82,17 @@ class StreamReader:
             if now - stream.polled_at > _FRESH:
                 wait_for(lambda: stream.polled_at >= now or stream.has_ended, _FRESH)
             if stream.newest is None:
-                wait_for(lambda: stream.newest is not None or stream.has_ended, timeout)
+                look = stream.readers.new_read(1)
+                wait_for(
+                    lambda: stream.newest is not None or end_for_quitting(stream, look),
+                    stream.first_limit,
+                )
             if stream.has_ended:
                 raise stream.end_exception()
             newest = stream.newest
             is_silent = stream.polled_at - stream.tally.received_at > stream.silence_limit
             if newest is None or is_silent:
-                limit = stream.silence_limit if is_silent else timeout
+                limit = stream.silence_limit if is_silent else stream.first_limit
                 raise _timeout_error(stream, limit, 'the newest sample was requested')
             return newest[0].copy(), newest[1]
 

@@ -39,6 +39,8 @@ class BufferedStream:
         Whether a full ring drops its oldest samples; otherwise the stream ends with an overflow.
     silence_limit : float, optional
         Seconds after which a poll without a new sample ends a waiting read. No limit by default.
+    first_limit : float, optional
+        Seconds that a look at the newest sample waits for the first one. No limit by default.
     poll_interval : float
         Seconds between two polls.
     samples_to_acquire : int, optional
@@ -63,6 +65,7 @@ class BufferedStream:
         selection: Selection | None = None,
         allow_overwrite: bool = False,
         silence_limit: float | None = None,
+        first_limit: float | None = None,
         poll_interval: float = 0.0,
         samples_to_acquire: int | None = None,
         last_thread: int = 0,
@@ -74,6 +77,7 @@ class BufferedStream:
         self.name = name
         self.ring = ring
         self.silence_limit = math.inf if silence_limit is None else silence_limit
+        self.first_limit = first_limit
         self._selection = selection or Selection()
         self._allow_overwrite = allow_overwrite
         self.samples_to_acquire = math.inf if samples_to_acquire is None else samples_to_acquire
@@ -299,8 +303,7 @@ class BufferedStream:
             self._time_of_next(self._selection.samples_to_skip + read.enough - self.unread)
         )
         self.readers.wait(read, self.tally.received_at)
-        if not self.has_ended and self.readers.keeps_from_quitting(read):
-            self._finish(StreamEnd.STOPPED, 'qudi quits')
+        end_for_quitting(self, read)
 
     @property
     def newest(self) -> tuple[np.ndarray, np.float64 | None] | None:
@@ -318,6 +321,13 @@ class BufferedStream:
                     None if timestamps is None else timestamps[-1],
                 )
             self.ring.drop(count)
+
+
+def end_for_quitting(stream: BufferedStream, read: WaitingRead) -> bool:
+    """End the stream if qudi quits and waits for this read; return whether it has ended."""
+    if not stream.has_ended and stream.readers.keeps_from_quitting(read):
+        stream._finish(StreamEnd.STOPPED, 'qudi quits')
+    return stream.has_ended
 
 
 def skip(stream: BufferedStream, count: int) -> None:
