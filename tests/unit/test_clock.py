@@ -264,7 +264,7 @@ class PausingDevice(Device):
         return now - self.started_at - there_at
 
 
-@pytest.mark.parametrize('pause', [0.3, 0.6, 3.0, 9.0, 600.0])
+@pytest.mark.parametrize('pause', [0.15, 0.3, 0.6, 3.0, 9.0, 600.0])
 @pytest.mark.parametrize(('rate', 'block'), [(10.0, 1), (1000.0, 100), (50_000.0, 2500)])
 def test_after_a_pause_of_its_clock_a_device_is_read_as_before(rate, block, pause):
     device = PausingDevice(rate, (20.05, pause))
@@ -278,6 +278,31 @@ def test_a_device_that_pauses_again_and_again_is_read_in_time():
     pauses = [(begin, 4.0) for begin in np.arange(0.55, 200.0, 4.5)]  # and 0.5 s without
     ages = ages_of_reads(PausingDevice(1000.0, *pauses), 200.0)
     assert max(ages) < 0.1, f'a read came {max(ages):.2f} s late'
+
+
+@pytest.mark.parametrize(
+    ('rate', 'silence', 'gained', 'is_pause'),
+    [
+        (1000.0, 0.099, 1, False),
+        (1000.0, 0.101, 1, True),
+        (1000.0, 0.27, 85, True),
+        (1000.0, 0.101, 90, False),  # a block
+        (10.0, 0.29, 1, False),
+        (10.0, 0.31, 1, True),
+        (1.0, 2.9, 1, False),
+        (1.0, 3.1, 1, True),
+    ],
+)
+def test_a_silence_is_a_pause_if_a_third_of_it_would_do(rate, silence, gained, is_pause):
+    clock = SampleClock(rate, 0.0)
+    periods_after(clock, [(count, count / rate) for count in range(1, 21)])
+    now, count = 20 / rate + silence, 20 + gained
+    for part in (0.3, 0.6):  # looks in vain
+        clock.look(20, 20 / rate + part * silence, 20 / rate + part * silence)
+    clock.look(count, now, now)
+    foreseen = clock.time_of(count + 2)
+    assert (now < foreseen < now + 2.1 / rate) == is_pause, f'{foreseen - now:.3f} s from now'
+    assert clock.time_of(2) - clock.time_of(1) == pytest.approx(1 / rate), 'it has no other rate'
 
 
 def test_after_another_rate_was_learned_the_time_is_narrowed_down_again():

@@ -23,9 +23,9 @@ _ROUGHLY = 0.002
 _LONGEST_BLOCK = 0.05
 _LONGEST_MEASUREMENT = 30.0
 
-# A longer silence (s) is a pause of the device, if a third of it would do for what came after it:
-# it says nothing about the rate, and ends a measurement
-_PAUSE = 0.25
+# A silence that is longer than those between two blocks is a pause of the device, if it is so many
+# times as long as expected: it says nothing about the rate, and ends a measurement
+_PAUSE = 3
 
 
 class SampleClock:
@@ -113,16 +113,17 @@ class SampleClock:
             return
         self._grown = now, count
         silence, expected = now - grown_at, (count - last_count) * self._period
-        if silence > max(_PAUSE, 3 * expected):
+        if silence > max(2 * _LONGEST_BLOCK, _PAUSE * expected):
             self._begin_anew(self._period, count, now)
             return
         if self._measured_since is None:
             self._measured_since = now, count
             return
         began, counted = self._measured_since
-        period = (now - began) / (count - counted)
-        shorter = min(period, self._period)
-        uncertainty = 2 * (_LONGEST_BLOCK + 2 * shorter) / (now - began)
+        gained = count - counted
+        period = (now - began) / gained
+        # Samples that may be a block early or late, and two more, at either end
+        uncertainty = 2 * (_LONGEST_BLOCK / min(period, self._period) + 2) / gained
         if abs(period / self._period - 1) > uncertainty:
             self._begin_anew(period, count, now)
         if now - began > _LONGEST_MEASUREMENT:
