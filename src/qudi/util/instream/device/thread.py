@@ -254,6 +254,7 @@ class _Worker(QtCore.QTimer):
         self._is_busy = True
         try:
             asked_at, too_early = jobs.call(self._poll)
+            time.sleep(0)  # the reads that it has woken go on first: one thread of Python runs
         finally:  # whatever happened, the next poll must come
             self._is_busy = False
             self._plan.polled(wanted, latest, asked_at, too_early)
