@@ -385,17 +385,29 @@ def test_a_stream_that_is_lost_here_ends_there_too(remote, wait_until):
     configure(stream, rate=200)
 
 
-def test_the_end_of_a_stream_leaves_that_of_another_program_alone(remote, wait_until, caplog):
+@pytest.mark.parametrize('start', ['quick', 'slow'])
+def test_the_end_of_a_stream_leaves_that_of_another_program_alone(
+    remote, wait_until, background, caplog, start
+):
     """The other program starts the buffer there as soon as it is free."""
     bench, stream = remote()
     configure(stream)
     stream.start_stream()
     far = bench.qudi['far']
-    far.stream.end(StreamEnd.OVERFLOW, 'it was full')
-    far.start_stream()
+    with nothing_fetched(stream):  # so that the end is not seen here yet
+        far.stream.end(StreamEnd.OVERFLOW, 'it was full')
+        wait_until(lambda: bench.device.module_state() == 'idle', 'the device is stopped')
+        if start == 'slow':
+            bench.device.configure(['a', 'b', 'c'], StreamingMode.CONTINUOUS, 500, 50.0)
+            bench.device.faults.add('configure slowly')
+        started = background(far.start_stream)
+        if start == 'slow':
+            wait_until(lambda: bench.device.blocked, 'the start there has begun')
     with pytest.raises(OverflowError, match='it was full'):
         stream.read_data(1)
     wait_until(lambda: stream.module_state() == 'idle', 'the stream here has ended')
+    bench.device.released.set()
+    started.result(10)
     bench.produce(10)
     bench.assert_delivers(far, 0, 10)
     assert far.status.state == 'running'

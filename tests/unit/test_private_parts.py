@@ -1,4 +1,4 @@
-"""Tests use the package as its callers do: no private part is read, set or patched."""
+"""Tests use the package as its callers do: no private name is read, set or patched."""
 
 import ast
 from pathlib import Path

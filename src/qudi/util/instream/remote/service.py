@@ -145,11 +145,13 @@ class StreamService:
         stream = self._stream
         if self._owner == owner and stream is not None:
             self._hurry(owner)
+            # One that has ended by itself may make way for another program's at this moment
+            was_running = not stream.has_ended
             client = calling_client()
             if client is None or self._client is None or not self._client.is_same_as(client):
                 self._end_own(owner)  # whatever connection it was started over
             self._stream = None
-            if self._module.stream is stream:  # else it is another program's by now
+            if was_running and self._module.stream is stream:  # else it is another program's now
                 self._module.stop_stream()
 
     def _fetch(self, owner: Owner, wanted: int, most: int, seconds: float) -> tuple[Any, ...]:
