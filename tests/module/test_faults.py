@@ -265,7 +265,8 @@ def test_a_stop_during_a_hanging_start_is_obeyed_later(make_bench, background, w
         bench.device.released.set()
     assert re.match('"buffer1" cannot start: a call of the hardware module "streamer"', str(error))
     bench.let_poll_finish()
-    assert (buffer.module_state(), bench.device.module_state()) == ('idle', 'idle')
+    wait_until(lambda: buffer.module_state() == 'idle', 'the reports of both have been made')
+    assert bench.device.module_state() == 'idle'
     assert distributor.active_names == []
     assert bench.device.starts == bench.device.stops == int(when == 'while it hangs')
     with pytest.raises(RuntimeError):
