@@ -230,10 +230,8 @@ def test_a_device_that_measures_its_rate_serves_no_other_one_beside_it(make_benc
     configure(first, rate=1000.0)
     configure(second, rate=50.0)
     first.start_stream()
-    with pytest.raises(
-        RuntimeError, match='50 Hz requested, 1000 Hz running'
-    ):  # else its time axis is wrong
-        second.start_stream()
+    with pytest.raises(RuntimeError, match='50 Hz requested, 1000 Hz running'):
+        second.start_stream()  # its time axis would be wrong
     configure(second, rate=1000.0)
     second.start_stream()
     bench.produce(10)

@@ -105,6 +105,11 @@ def test_a_program_that_only_looks_says_when_a_poll_comes_at_the_latest(polls, s
     assert polls.demand() == ([], stream.started_at + interval)
 
 
+def test_a_stream_that_no_read_waits_for_wants_no_poll_at_a_certain_time(polls):
+    wanted, _ = polls.demand()
+    assert wanted == [], 'the thread of the device would sleep before each poll, and calls wait'
+
+
 def test_reads_say_when_polls_come_while_the_rate_of_the_device_is_not_proven(
     polls, samples, waiting_read
 ):

@@ -205,10 +205,16 @@ class DeviceSamples(DeviceTime):
         after = time.perf_counter()
         self.asked_from, self.asked_at = before, after
         self.asked_too_early = False
-        if self._clock is not None and not self.hides_some:
-            self.asked_too_early = not self._clock.look(self.taken + available, before, after)
+        if not self.hides_some:
+            self._learn(available)
         self._has_shown_any = self._has_shown_any or available > 0
         return available
+
+    def _learn(self, available: int) -> None:
+        """Learn when samples come from how many there are, taken or not, since it was asked."""
+        if self._clock is not None:
+            count = self.taken + available
+            self.asked_too_early = not self._clock.look(count, self.asked_from, time.perf_counter())
 
     def _take(self, count: int, lend: Callable[[int], Piece | None], is_running: bool) -> Piece:
         """Read so many samples, or fewer where less room is lent."""
@@ -258,10 +264,8 @@ class DeviceSamples(DeviceTime):
             if count == 0:
                 return
             self.hides_some = True
-            if self._clock is not None and count < rows:  # that is all there was
-                self.asked_too_early = not self._clock.look(
-                    self.taken + count, self.asked_from, time.perf_counter()
-                )
+            if count < rows:  # that is all there was
+                self._learn(count)
             timestamps = None if timestamps is None else timestamps[:count]
             self._note_taken(count, timestamps)
             yield samples[:count], timestamps
