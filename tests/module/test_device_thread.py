@@ -276,7 +276,7 @@ def test_a_slow_device_has_more_of_it(make_bench):
     hanging.release()
 
 
-# -------------------------------------------------------------------- abandoned jobs
+# -------------------------------------------------------------------- jobs given up
 
 
 def test_a_job_that_has_not_begun_is_withdrawn_when_its_caller_gives_up(make_bench, hang):
@@ -301,7 +301,7 @@ def test_a_job_that_must_run_runs_later(make_bench, hang):
     assert bench.late == []
 
 
-def test_what_an_abandoned_job_did_is_undone(make_bench):
+def test_what_a_given_up_job_did_is_undone(make_bench):
     bench = make_bench(patience=0.2)
     hanging, undone = Hang(), []
     with pytest.raises(RuntimeError):
@@ -348,7 +348,7 @@ def test_an_error_that_nobody_waits_for_is_reported(make_bench, wait_until, wher
 
 
 @pytest.mark.parametrize('state', ['waits for its turn', 'has begun'])
-def test_ctrl_c_in_the_waiting_caller_abandons_the_job(bench, hang, background, wait_until, state):
+def test_ctrl_c_in_the_waiting_caller_gives_the_job_up(bench, hang, background, wait_until, state):
     ran, undone, ids = [], [], []
     hanging = hang(bench) if state == 'waits for its turn' else Hang()
 

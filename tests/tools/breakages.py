@@ -131,7 +131,7 @@ BREAKAGES = [
     ),
     Breakage(
         'a job that has not begun is not withdrawn',
-        'JobQueue._abandon',
+        'JobQueue._give_up',
         'if not job.has_begun and not job.must_run and job in self._jobs',
         'False',
         'module/test_device_thread.py::'
@@ -147,7 +147,7 @@ BREAKAGES = [
     ),
     Breakage(
         'each caller has a patience of its own',
-        'JobQueue._wait_for',
+        'JobQueue._wait',
         'left = self._patience_for(job)',
         "since = vars(job).setdefault('since', self._now())\n"
         'left = max(0.0, since + self._patience - self._now())',

@@ -47,7 +47,7 @@ class Job:
         self.put_at = math.inf  # by perf_counter
         self.has_begun = False
         self.is_done = False
-        self.is_abandoned = False
+        self.is_given_up = False
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -131,10 +131,10 @@ class JobQueue:
                 job.put_at = self._now()
                 self._jobs.append(job)
             self._wake()
-            self._wait_for(job)
+            self._wait(job)
         finally:  # also on Ctrl-C in a script
-            self._abandon(job)
-        if job.is_abandoned:
+            self._give_up(job)
+        if job.is_given_up:
             raise RuntimeError(
                 f'{job.consequence}: a call of the hardware module "{self.device_name}" has not '
                 f'returned for {self._patience:.3g} s. Check the connection to the device'
@@ -147,7 +147,7 @@ class JobQueue:
         finally:
             del error  # which has this frame: a cycle would keep all that the job used
 
-    def _wait_for(self, job: Job) -> None:
+    def _wait(self, job: Job) -> None:
         is_last_wait = False
         with self._lock:
             while not job.is_done:
@@ -157,12 +157,12 @@ class JobQueue:
                 is_last_wait = left <= 0
                 self._progress.wait(min(left, _STEP) or _LAST_WAIT)
 
-    def _abandon(self, job: Job) -> None:
+    def _give_up(self, job: Job) -> None:
         """Give up a job that is not done."""
         with self._lock:
             if job.is_done:
                 return
-            job.is_abandoned = True
+            job.is_given_up = True
             if not job.has_begun and not job.must_run and job in self._jobs:
                 self._jobs.remove(job)
 
@@ -190,9 +190,9 @@ class JobQueue:
                 self._note_busy(True)
             job.make_call()
             with self._lock:
-                job.is_done = not job.is_abandoned
+                job.is_done = not job.is_given_up
                 self._note_busy(False)
-            if job.is_abandoned:
+            if job.is_given_up:
                 self._clean_up(job)
 
     def _clean_up(self, job: Job) -> None:
@@ -229,7 +229,7 @@ class JobQueue:
             self._is_closed = True
             for job in self._jobs:
                 job.error = RuntimeError(f'{job.consequence}: its device was left')
-                job.is_done = not job.is_abandoned
+                job.is_done = not job.is_given_up
             self._jobs.clear()
             self._progress.notify_all()
         self._wake, self._report_late = _nothing, _ignore

@@ -128,7 +128,7 @@ class DeviceThread:
         try:
             self.jobs.run(job, is_last=True)
         except RuntimeError:
-            if job.is_abandoned:
+            if job.is_given_up:
                 return False
             raise
         if self._thread.wait(1000):

@@ -135,7 +135,7 @@ class StreamReader:
         done = overwritten = 0
         try:
             while done < count:
-                there = self._wait_for(count - done, all_at_once=count <= self._ring.capacity)
+                there = self._wait_for_samples(count - done, count <= self._ring.capacity)
                 if done == 0:
                     overwritten = self._stream.readers.overwritten
                 taken = slice(done, done + there)
@@ -245,7 +245,7 @@ class StreamReader:
         samples = samples[: count * self._ring.channel_count]
         return samples, None if timestamps is None else timestamps[:count]
 
-    def _wait_for(self, missing: int, all_at_once: bool) -> int:
+    def _wait_for_samples(self, missing: int, all_at_once: bool) -> int:
         """Wait until a read can go on; return how many samples it can copy then.
 
         Raises as soon as it is clear that not all that is `missing` will come.
@@ -265,7 +265,7 @@ class StreamReader:
                 if stream.readers.is_copying:
                     self._wait_for_copy()
                 else:
-                    stream.wait_for(read)
+                    stream.wait(read)
             if missing > stream.unread:
                 self._check_end(missing)
             count = min(missing, stream.unread)

@@ -296,7 +296,7 @@ class BufferedStream:
         if self.attention.look(at_newest):
             self._request_poll(-math.inf)
 
-    def wait_for(self, read: WaitingRead) -> None:
+    def wait(self, read: WaitingRead) -> None:
         """Wait until something has changed for a read; end the stream if qudi quits meanwhile."""
         self.attention.end()
         self._request_poll(

@@ -52,7 +52,7 @@ class StreamTaker(StreamReader):
             while stream.unread < enough and not stream.has_ended:
                 if time.perf_counter() >= read.until or read.is_given_up:
                     break
-                stream.wait_for(read)
+                stream.wait(read)
             count = 0 if stream.is_stopped else min(most, stream.unread)
         # Kept, since new memory costs more than the copy
         if count > len(self._samples):
