@@ -482,9 +482,10 @@ def test_a_slot_in_another_thread_may_deactivate_a_buffer(bench, wait_until):
 # The log line of a start comes when the program has come to its end, which takes its time
 SLOW_LOG = """\
 import logging, time
+from unittest.mock import MagicMock
 class SlowHandler(logging.Handler):
     def createLock(self):
-        self.lock = None
+        self.lock = MagicMock()  # which locks nothing
     def emit(self, record):
         time.sleep(0.2)
     def flush(self):
@@ -559,8 +560,17 @@ def test_a_device_that_cannot_tell_its_settings_keeps_no_guard(bench, monkeypatc
     bench.assert_streams(bench.qudi['buffer1'])
 
 
-def test_an_error_of_the_device_keeps_no_stream_alive(bench, wait_until):
+def raise_from_another():
+    try:
+        raise OSError('the simulator lost its cable')
+    except OSError as error:
+        raise ConnectionError('the driver has lost its cable') from error
+
+
+@pytest.mark.parametrize('make_error', [None, raise_from_another])
+def test_an_error_of_the_device_keeps_no_stream_alive(bench, caplog, wait_until, make_error):
     (buffer,) = bench.buffers(1)
+    bench.device.make_error = make_error
     buffer.start_stream()
     ring = weakref.ref(buffer.stream.ring)
     bench.device.faults.add('raise in read')
@@ -573,6 +583,7 @@ def test_an_error_of_the_device_keeps_no_stream_alive(bench, wait_until):
         bench.device.faults.clear()
         buffer.start_stream()
         wait_until(lambda: ring() is None, 'the ring of an ended stream is freed, not collected')
+        wait_until(lambda: 'in read_data_into_buffer' in caplog.text, 'a log of where it failed')
     finally:
         gc.enable()
     buffer.stop_stream()

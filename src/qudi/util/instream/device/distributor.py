@@ -14,6 +14,7 @@ from qudi.util.instream.device.changes import Changes, changed
 from qudi.util.instream.device.hardware import StreamHardware
 from qudi.util.instream.device.members import Member
 from qudi.util.instream.device.polls import DevicePolls
+from qudi.util.instream.device.reports import with_calls
 from qudi.util.instream.device.streams import DeviceStreams
 from qudi.util.instream.device.thread import DeviceThread
 from qudi.util.instream.host import RemoteSource
@@ -99,7 +100,7 @@ class StreamDistributor:
         """Tell of an error whose caller has given up waiting for it."""
         text = f'A call of "{self.streamer_name}" has failed after its caller had given up:'
         for member in list(self._members.values())[:1]:
-            member.reports.warn(text, error)
+            member.reports.warn(with_calls(text, error))
 
     # ---------------------------------------------------------------- members
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from bisect import bisect_right
 from collections import deque
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 
 from qudi.util.instream.device.changes import Changes, carry_out
 from qudi.util.instream.device.members import Member
+from qudi.util.instream.device.reports import with_calls
 from qudi.util.instream.device.streams import DeviceStreams
 from qudi.util.instream.remote import RemoteStreamError
 from qudi.util.instream.stream import BufferedStream, StreamEnd, skip
@@ -112,7 +112,6 @@ class DevicePolls:
                 self.is_rate_wanted = False
                 hardware.update_rate()
         except BaseException as error:  # a driver may raise anything
-            _let_go(error)
             _fail(active, error, hardware.name, changes)
         self._polls.append(samples.asked_at)
         for member, stream in pairs:
@@ -125,7 +124,7 @@ class DevicePolls:
             self._streams.retire(changes, leaves_stops=True)
         except BaseException as error:
             text = f'"{hardware.name}" could not be stopped:'
-            changes.append(partial(active[-1].reports.warn, text, error))
+            changes.append(partial(active[-1].reports.warn, with_calls(text, error)))
         carry_out(changes)
         goes_on = samples.taken < self._enough < math.inf
         return samples.asked_at, samples.asked_too_early and goes_on
@@ -140,14 +139,12 @@ def _lend(streams: list[BufferedStream], count: int) -> tuple[np.ndarray, np.nda
     return None
 
 
-def _let_go(error: BaseException) -> None:
-    """Have an error hold nothing that its calls used: a stream keeps it, and they use the stream.
-
-    The lines that a log shows of it stay, but that of the caller.
-    """
-    calls = error.__traceback__
-    error.__traceback__ = None if calls is None else calls.tb_next
-    traceback.clear_frames(error.__traceback__)
+def _let_go(error: BaseException | None) -> None:
+    """Have an error hold nothing that its calls used: a stream keeps it, and they its ring."""
+    if error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        _let_go(error.__cause__)
+        _let_go(error.__context__)
 
 
 def _fail(active: tuple[Member, ...], error: BaseException, device: str, changes: Changes) -> None:
@@ -160,8 +157,9 @@ def _fail(active: tuple[Member, ...], error: BaseException, device: str, changes
     for member in active:
         if member.stream is not None:
             member.stream.end(cause, message, error)
-    text = f'All streams of "{device}" end, {message}'
-    changes.append(partial(active[0].reports.warn, text, error))
+    text = with_calls(f'All streams of "{device}" end, {message}', error)
+    changes.append(partial(active[0].reports.warn, text))
+    _let_go(error)
 
 
 def _text_of(error: BaseException) -> str:

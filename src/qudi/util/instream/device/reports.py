@@ -7,6 +7,7 @@ import math
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from qudi.core.logger import get_logger
 
 from qudi.util.instream.stream import BufferedStream, StreamStatus, TimeLimits
 
-__all__ = ['BufferReports']
+__all__ = ['BufferReports', 'with_calls']
 
 _log = get_logger(__name__)
 
@@ -111,9 +112,9 @@ class BufferReports:
         """Tell what may be of interest, for example that a stream has started."""
         self._reports.put(lambda: _log.info(text))
 
-    def warn(self, text: str, error: BaseException | None = None) -> None:
-        """Tell what went wrong, with its cause."""
-        self._reports.put(lambda: _log.warning(text, exc_info=error))
+    def warn(self, text: str) -> None:
+        """Tell what went wrong."""
+        self._reports.put(lambda: _log.warning(text))
 
     def lost(self, stream: BufferedStream) -> None:
         """Tell that a stream, which goes on, has lost samples since the last time."""
@@ -184,6 +185,14 @@ class BufferReports:
             f'{status.samples_lost} lost.)'
         )
         self._ends.add(status.state)
+
+
+def with_calls(text: str, error: BaseException) -> str:
+    """Return a text with the exception below it, and the calls that it came through.
+
+    A log that got the exception itself would keep alive what these calls use.
+    """
+    return '\n'.join([text, *traceback.format_exception(error)]).rstrip()
 
 
 def _log_lost(name: str, count: int) -> None:

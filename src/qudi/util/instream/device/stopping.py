@@ -7,6 +7,7 @@ from functools import partial
 from qudi.util.instream.device.changes import Changes
 from qudi.util.instream.device.hardware import StreamHardware
 from qudi.util.instream.device.members import Member
+from qudi.util.instream.device.reports import with_calls
 
 __all__ = ['DeviceStop']
 
@@ -52,7 +53,7 @@ class DeviceStop:
             self.stop(member)
         except BaseException as error:
             text = f'"{self._hardware.name}" could not be stopped:'
-            changes.append(partial(member.reports.warn, text, error))
+            changes.append(partial(member.reports.warn, with_calls(text, error)))
 
     def retry(self) -> None:
         """Stop the device if that has failed before."""
