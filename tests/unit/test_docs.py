@@ -174,7 +174,8 @@ def test_messages_are_found_wherever_they_are_made(tmp_path):
         '    _log.warning(text)\n'
         "    _log.info('all is well')\n"
         "    self._finish(End, f'it has {size} too many')\n"
-        "    later = partial(self.reports.warn, 'it is told later', error)\n"
+        "    later = partial(self.reports.warn, 'it is told later')\n"
+        "    told = with_calls(f'{name} has failed', error)\n"
         "    return OSError('not raised here')\n",
         encoding='utf-8',
     )
@@ -183,6 +184,7 @@ def test_messages_are_found_wherever_they_are_made(tmp_path):
         f'{GAP} is gone{GAP}',
         f'it has {GAP} too many',
         'it is told later',
+        f'{GAP} has failed',
         'not raised here',
     }
 
