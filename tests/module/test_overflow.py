@@ -42,21 +42,23 @@ def test_the_last_overflow_stops_the_device(bench, wait_until):
         bench.assert_delivers(buffer, 0, 100)
 
 
-@pytest.mark.parametrize('count', [80, 100, 101, 1000])
-def test_a_waiting_read_is_served_or_told_when_the_ring_overflows(bench, background, count):
-    roomy, buffer = bench.buffers(2)
-    configure(roomy, ['a'], size=1000)
-    roomy.start_stream()
+@pytest.mark.parametrize('allow_overwrite', [False, True])
+@pytest.mark.parametrize('count', [80, 100, 101, 150])
+def test_a_read_that_waits_makes_room_for_more_than_the_ring_holds(
+    bench, background, wait_until, count, allow_overwrite
+):
+    buffer = bench.buffer('buffer', allow_overwrite=allow_overwrite)
     configure(buffer, ['a'], size=100)
     buffer.start_stream()
-    future = background(buffer.read_data, count)
+    future = background(bench.assert_delivers, buffer, 0, count)
     bench.wait_for_reader(buffer)
     bench.device.produce(150)
-    if count <= 100:
-        assert future.result(5)[0].size == count
-    else:
-        assert isinstance(future.exception(5), OverflowError)
-    roomy.stop_stream()
+    future.result(5)
+    wait_until(lambda: buffer.status.samples_received == 150, 'the rest')
+    bench.assert_delivers(buffer, count, 150 - count)
+    assert buffer.status.overflow_count == 0
+    assert buffer.status.state == 'running'
+    buffer.stop_stream()
 
 
 def test_each_buffer_overflows_as_its_own_option_says(bench):

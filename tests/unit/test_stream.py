@@ -360,6 +360,30 @@ def test_without_a_limit_a_read_waits_until_samples_come(background):
     assert future.result(10)[0].size == 2
 
 
+def test_a_stream_is_not_abandoned_while_another_read_waits(background):
+    stream = make(first_limit=0.01)
+    read = background(stream.read, 50)
+    wait_for_reader(stream)
+    with pytest.raises(TimeoutError):
+        stream.look_at_newest()
+    assert not stream.is_abandoned
+    stream.put(samples(0, 50))
+    assert (read.result(5)[0] == samples(0, 50).reshape(-1)).all()
+
+
+def test_a_timeout_of_a_read_larger_than_the_ring_tells_what_it_has_taken(background):
+    stream = make(silence_limit=60)
+    read = background(stream.read, 1000)
+    for first in (0, 50, 100):
+        stream.put(samples(first, 50))
+        wait_until(lambda end=first + 50: stream.samples_read == end, 'the read takes them')
+    wait_for_reader(stream)
+    stream.polled(time.perf_counter() + 61)
+    text = '1000 wanted, 0 unread; 150 were read before and are lost with this read'
+    with pytest.raises(TimeoutError, match=text):
+        read.result(5)
+
+
 def test_a_stream_is_abandoned_after_a_timeout_until_somebody_reads(background):
     def read_in_vain():
         future = background(stream.read, 50)
@@ -1034,6 +1058,46 @@ def test_new_samples_wait_for_the_room_that_a_read_is_making(background, allow_o
     assert (stream.read(20)[0] == samples(100, 20).reshape(-1)).all()
     assert stream.status().samples_lost == 0
     assert_adds_up(stream)
+
+
+@pytest.mark.parametrize('allow_overwrite', [False, True])
+@pytest.mark.parametrize('unread', [0, 30, 99])
+def test_a_read_of_a_full_ring_gets_it_when_the_last_sample_comes_with_others(
+    background, allow_overwrite, unread
+):
+    stream = make(allow_overwrite=allow_overwrite, timestamps=True, limits={'longest_copy': 10.0})
+    stream.put(samples(0, unread), np.arange(unread, dtype=float))
+    read = background(stream.read, 100)
+    wait_for_reader(stream)
+    stream.put(samples(unread, 150 - unread), np.arange(unread, 150, dtype=float))
+    values, times = read.result(5)
+    assert (values == samples(0, 100).reshape(-1)).all()
+    assert (times == np.arange(100)).all()
+    assert (stream.read(50)[0] == samples(100, 50).reshape(-1)).all()
+    assert not stream.has_ended
+    assert stream.status().overflow_count == 0
+    assert_adds_up(stream)
+
+
+@pytest.mark.parametrize('allow_overwrite', [False, True])
+def test_a_read_larger_than_the_ring_gets_polls_that_are_larger_too(background, allow_overwrite):
+    stream = make(allow_overwrite=allow_overwrite, limits={'longest_copy': 10.0})
+    read = background(stream.read, 1000)
+    wait_for_reader(stream)
+    for first in range(0, 1000, 250):
+        stream.put(samples(first, 250))
+    assert (read.result(5)[0] == samples(0, 1000).reshape(-1)).all()
+    assert stream.status().samples_lost == 0
+    assert_adds_up(stream)
+
+
+def test_new_samples_do_not_wait_for_a_read_that_wants_more_than_fits(background):
+    stream = make(capacity=100, limits={'longest_copy': 1e6})
+    stream.put(samples(0, 60))
+    read = background(stream.read, 50)
+    assert (read.result(5)[0] == samples(0, 50).reshape(-1)).all()
+    stream.put(samples(60, 200))
+    assert stream.status().state == 'overflow'
 
 
 def test_a_read_that_is_overtaken_starts_again_without_a_gap():

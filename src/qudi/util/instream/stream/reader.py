@@ -33,8 +33,7 @@ class StreamReader:
 
     def __init__(self, stream: BufferedStream, piece_bytes: int = 2**21) -> None:
         self._stream, self._ring = stream, stream.ring
-        self._piece_bytes = piece_bytes
-        self._name = f'"{stream.name}" cannot read'
+        self._piece_bytes, self._name = piece_bytes, f'"{stream.name}" cannot read'
 
     @property
     def available_samples(self) -> int:
@@ -135,7 +134,7 @@ class StreamReader:
         done = overwritten = 0
         try:
             while done < count:
-                there = self._wait_for_samples(count - done, count <= self._ring.capacity)
+                there = self._wait_for_samples(count, done)
                 if done == 0:
                     overwritten = self._stream.readers.overwritten
                 taken = slice(done, done + there)
@@ -245,13 +244,14 @@ class StreamReader:
         samples = samples[: count * self._ring.channel_count]
         return samples, None if timestamps is None else timestamps[:count]
 
-    def _wait_for_samples(self, missing: int, all_at_once: bool) -> int:
+    def _wait_for_samples(self, count: int, done: int) -> int:
         """Wait until a read can go on; return how many samples it can copy then.
 
-        Raises as soon as it is clear that not all that is `missing` will come.
+        Raises as soon as it is clear that of `count` samples, not all but those `done` will come.
         """
+        missing, capacity = count - done, self._ring.capacity
         # Of a read larger than the ring, the other half of the ring leaves time to come
-        enough = missing if all_at_once else min(missing, self._ring.capacity // 2 or 1)
+        enough = missing if count <= capacity else min(missing, capacity // 2 or 1)
         stream = self._stream
         with stream.lock:
             self._begin()
@@ -260,17 +260,17 @@ class StreamReader:
                 self._check_end(missing)
                 read = read or stream.readers.new_read(enough)
                 if read.is_given_up:
-                    counts = f'{missing} wanted, {stream.unread} unread'
-                    raise _timeout_error(stream, stream.silence_limit, counts)
+                    counts = f'{count} wanted, {stream.unread} unread'
+                    raise _timeout_error(stream, stream.silence_limit, counts, done)
                 if stream.readers.is_copying:
                     self._wait_for_copy()
                 else:
                     stream.wait(read)
             if missing > stream.unread:
                 self._check_end(missing)
-            count = min(missing, stream.unread)
-            stream.readers.begin_copy(count)
-            return count
+            there = min(missing, stream.unread)
+            stream.readers.begin_copy(there)
+            return there
 
     def _check_end(self, missing: int) -> None:
         """Raise if a read that needs so many more samples will not get all of them."""
@@ -322,8 +322,12 @@ class StreamReader:
             ring.peek_into(*piece, first)
 
 
-def _timeout_error(stream: BufferedStream, limit: float | None, counts: str) -> TimeoutError:
-    stream.is_abandoned = True
+def _timeout_error(
+    stream: BufferedStream, limit: float | None, counts: str, done: int = 0
+) -> TimeoutError:
+    if done:
+        counts += f'; {done} were read before and are lost with this read'
+    stream.is_abandoned = not stream.readers.waiting
     return TimeoutError(
         f'"{stream.name}" has received no new sample for {limit or 0.0:.3g} s '
         f'({counts}). The stream goes on: check its clock, trigger or light and read again, or '

@@ -103,10 +103,6 @@ class Readers:
                 return
             self._wait(left)
 
-    def wait_for_room(self, is_there: Callable[[], bool]) -> None:
-        """Wait for the room that a read makes while it copies."""
-        self.wait_for(lambda: is_there() or not self.is_copying, self._limits.longest_copy)
-
     def _wait(self, timeout: float) -> None:
         self._others += 1
         try:
@@ -186,6 +182,10 @@ class Readers:
     def is_copying(self) -> bool:
         """Whether a read copies samples at this moment."""
         return self._copier != 0
+
+    def take_from(self, unread: int) -> bool:
+        """Whether a read takes samples at this moment, or is going to from so many unread ones."""
+        return self.is_copying or any(unread >= read.enough for read in self.waiting)
 
     def begin_copy(self, count: int) -> None:
         """Keep other reads away from the oldest samples."""

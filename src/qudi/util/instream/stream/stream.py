@@ -80,6 +80,7 @@ class BufferedStream:
         self.first_limit = first_limit
         self._selection = selection or Selection()
         self._allow_overwrite = allow_overwrite
+        self._longest_copy = limits.longest_copy
         self.samples_to_acquire = math.inf if samples_to_acquire is None else samples_to_acquire
         self._time_of_next = time_of_next or _at_once
         self._request_poll = request_poll or _ignore
@@ -89,7 +90,7 @@ class BufferedStream:
         self.started_at = self.polled_at = self.tally.received_at
         self.is_read = False  # not only looked at its newest sample
         self.is_snapshot = False  # its newest sample was looked at
-        self.is_abandoned = False  # a read gave up because of silence, and none was tried since
+        self.is_abandoned = False  # a read gave up because of silence, and no other has been there
         # Guards everything above, and writing to the ring. Taken with no other lock held, and given
         # back while a read waits or copies.
         self.lock = threading.Lock()
@@ -117,52 +118,45 @@ class BufferedStream:
         if self._ending is not None:
             return
         samples, timestamps = self._selection.apply(samples, timestamps, self.samples_missing)
-        count, lost = len(samples), 0
-        if not count:
+        if not len(samples):
             return
-        ring, readers = self.ring, self.readers
         with self.lock:
-            if not readers.is_copying:
-                ring.rewind()
-            if count > ring.free:
-                kept = self._make_room(count)
-                lost = count - (kept.stop - kept.start)
+            if not self.readers.is_copying:
+                self.ring.rewind()
+            done = _put_while_read(self, samples, timestamps)
             if self._ending is not None:  # while the ring waited for room
                 return
-            if lost:  # else the array may be one that the ring has lent
-                samples = samples[kept]
-                timestamps = None if timestamps is None else timestamps[kept]
-            ring.write(samples, timestamps)
-            self.tally.receive(count, lost, len(ring))
-            if lost and not self._drops_oldest:
-                message = (
-                    f'its ring of {ring.capacity} samples was full, the samples from index '
-                    f'{self.tally.received - lost} on are lost. Read faster, configure a larger '
-                    f'channel_buffer_size, or set allow_overwrite: True to lose the oldest samples '
-                    f'instead'
-                )
-                self._finish(StreamEnd.OVERFLOW, message)
-            elif self.tally.received >= self.samples_to_acquire:
-                message = f'all {self.tally.received} samples were acquired'
-                self._finish(StreamEnd.FINISHED, message)
-            readers.wake(len(ring))
+            if done:  # else the array may be one that the ring has lent
+                samples = samples[done:]
+                timestamps = None if timestamps is None else timestamps[done:]
+            self._put_rest(samples, timestamps)
 
-    def _make_room(self, count: int) -> slice:
-        """Decide what happens if new samples do not fit; return which of them go into the ring."""
-        ring, readers = self.ring, self.readers
-        if readers.is_copying:
-            readers.wait_for_room(lambda: count <= ring.free)
-        excess = count - ring.free
-        if excess <= 0:
-            return slice(0, count)
-        if not self._drops_oldest:
-            self.tally.overflow()
-            return slice(0, count - excess)
-        dropped = min(excess, len(ring))
-        ring.drop(dropped)
-        self.tally.overflow(dropped)
-        readers.overwritten += 1
-        return slice(max(0, count - ring.capacity), count)
+    def _put_rest(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
+        """Put in samples; if they do not fit, the stream overflows."""
+        ring, count = self.ring, len(samples)
+        kept = slice(0, count)
+        if count > ring.free:
+            kept = _overflow(self, count)
+            samples, timestamps = samples[kept], None if timestamps is None else timestamps[kept]
+        lost = count - (kept.stop - kept.start)
+        self._write(samples, timestamps, lost)
+        if lost and not self._drops_oldest:
+            message = (
+                f'its ring of {ring.capacity} samples was full, the samples from index '
+                f'{self.tally.received - lost} on are lost. Read faster, configure a larger '
+                f'channel_buffer_size, or set allow_overwrite: True to lose the oldest samples '
+                f'instead'
+            )
+            self._finish(StreamEnd.OVERFLOW, message)
+        elif self.tally.received >= self.samples_to_acquire:
+            message = f'all {self.tally.received} samples were acquired'
+            self._finish(StreamEnd.FINISHED, message)
+
+    def _write(self, samples: np.ndarray, timestamps: np.ndarray | None, lost: int = 0) -> None:
+        """Write samples, count them with those that are lost after them, and wake reads."""
+        self.ring.write(samples, timestamps)
+        self.tally.receive(len(samples) + lost, lost, len(self.ring))
+        self.readers.wake(len(self.ring))
 
     @property
     def _drops_oldest(self) -> bool:
@@ -321,6 +315,42 @@ class BufferedStream:
                     None if timestamps is None else timestamps[-1],
                 )
             self.ring.drop(count)
+
+
+def _put_while_read(
+    stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray | None
+) -> int:
+    """Put in what fits as long as reads make room for the rest; return how many samples."""
+    ring, readers, done = stream.ring, stream.readers, 0
+    until = time.perf_counter() + stream._longest_copy
+    while not stream.has_ended:
+        count = ring.free
+        if len(samples) - done <= count or not readers.take_from(len(ring) + count):
+            break
+        part = slice(done, done + count)
+        stream._write(samples[part], None if timestamps is None else timestamps[part])
+        done = part.stop
+        readers.wait_for(
+            lambda: ring.free > 0 or not readers.take_from(len(ring)),
+            until - time.perf_counter(),
+        )
+        if not ring.free:
+            break
+    return done
+
+
+def _overflow(stream: BufferedStream, count: int) -> slice:
+    """Decide what is lost of new samples and unread ones; return which go into the ring."""
+    ring = stream.ring
+    excess = count - ring.free
+    if not stream._drops_oldest:
+        stream.tally.overflow()
+        return slice(0, count - excess)
+    dropped = min(excess, len(ring))
+    ring.drop(dropped)
+    stream.tally.overflow(dropped)
+    stream.readers.overwritten += 1
+    return slice(max(0, count - ring.capacity), count)
 
 
 def end_for_quitting(stream: BufferedStream, read: WaitingRead) -> bool:
