@@ -1,5 +1,6 @@
 """What is used of qudi and rpyc without their promise: a test fails when they change it."""
 
+import _thread
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +8,7 @@ import rpyc
 from qudi.core.application import Qudi
 from qudi.core.config.schema import config_schema
 from qudi.core.modulemanager import ManagedModule, ModuleManager
+from qudi.core.services import QudiNamespaceService
 
 from qudi.util.instream import host
 from qudi.util.instream.remote.wire import PlainChannel, WholeStream
@@ -147,6 +149,33 @@ def test_a_call_over_a_connection_is_told_from_a_local_one(connection):
     connection.root.ask()
     connection.root.ask_logic()  # what a logic calls is the call of the logic
     assert CALLERS == [False, True, False]
+
+
+class Owner:
+    """For a service that keeps it weakly."""
+
+
+class ConsoleService(QudiNamespaceService):
+    """Serves a method that asks who has called it."""
+
+    def exposed_ask(self):
+        CALLERS.append(calling_connection() is not None)
+
+
+def test_the_console_of_this_qudi_is_no_client():
+    CALLERS.clear()
+    owner = Owner()
+    server = RpycServer(ConsoleService(qudi=owner))
+    server.connect().root.ask()
+    server.close()
+    assert CALLERS == [False]
+
+
+def test_a_buffer_can_be_stopped_by_a_call_without_python_code_around_it(bench, wait_until):
+    buffer = bench.buffer('buffer1')
+    buffer.start_stream()
+    _thread.start_new_thread(buffer.stop_stream, ())
+    wait_until(lambda: bench.device.module_state() == 'idle', 'the device stops')
 
 
 def test_the_schema_of_a_configuration_is_the_one_of_qudi():

@@ -107,6 +107,21 @@ def test_a_stream_that_a_client_had_a_logic_start_goes_on_without_it(begin, serv
     stop_all((server, 'logic3'))
 
 
+def test_the_console_stops_the_buffer_of_a_logic_that_waits_for_the_device(begin, server):
+    server.ask("module('streamer').faults.add('stall')")
+    server.ask("start('logic3')")
+    server.wait_until("state('buffer3') == 'locked'")
+    console = server.console()
+    console.module('buffer3').stop_stream()
+    server.wait_until("state('logic3') == 'idle'", 'the logic to end')
+    server.expect_idle('buffer3', 'streamer')
+    console.module('buffer4').start_stream()
+    console.close()
+    server.ask("module('streamer').faults.discard('stall')")
+    server.wait_until("module('buffer4').available_samples > 100", 'a stream without its console')
+    server.ask("module('buffer4').stop_stream()")
+
+
 @pytest.mark.skipif(not hasattr(os, 'kill') or os.name == 'nt', reason='Windows has no SIGSTOP')
 @pytest.mark.parametrize('busy_for', [2, pytest.param(12, marks=pytest.mark.long)])
 def test_a_client_that_is_only_busy_is_not_given_up(server, clients, busy_for):

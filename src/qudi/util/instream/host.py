@@ -44,6 +44,9 @@ _BETWEEN = (
     'qudi.util.instream.remote.service',
 )
 
+# The service of the server that qudi's console and notebooks connect to
+_CONSOLE_SERVICE = 'QUDINAMESPACE'
+
 
 # -------------------------------------------------------------------- qudi
 
@@ -186,11 +189,15 @@ def calling_connection() -> Connection | None:
     """Return the connection over which the caller's caller was called, None for a local call.
 
     A remote client that calls a logic which then makes the call is none: the call is the logic's.
+    The console and the notebooks of this qudi are local, although they are other processes.
     """
-    frame: FrameType | None = sys._getframe(3)
+    frame: FrameType | None = sys._getframe()
+    for _ in range(3):  # there are fewer if Qt or Python itself has made the call
+        frame = frame and frame.f_back
     while frame is not None and frame.f_globals.get('__name__', '').startswith(_BETWEEN):
         connection = frame.f_locals.get('self')
         if isinstance(connection, Connection):
-            return connection
+            is_console = connection._local_root.get_service_name() == _CONSOLE_SERVICE
+            return None if is_console else connection
         frame = frame.f_back
     return None
