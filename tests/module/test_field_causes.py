@@ -188,6 +188,19 @@ def test_a_live_rate_follows_the_device(make_bench, wait_until):
     buffer.stop_stream()
 
 
+def test_the_first_look_at_a_live_rate_is_not_that_of_the_start(make_bench, wait_until):
+    bench = make_bench(sample_timing='TIMESTAMP')
+    (buffer,) = bench.buffers(1)
+    configure(buffer)
+    buffer.start_stream()
+    bench.device.faults.add('measure rate')
+    asked = bench.device.queries['sample_rate']
+    wait_until(lambda: bench.device.queries['sample_rate'] > asked, 'a poll asks for the rate')
+    wait_until(lambda: bench.device.queries['sample_rate'] > asked + 1, 'and another one')
+    assert buffer.sample_rate > 100
+    buffer.stop_stream()
+
+
 def test_all_channels_off_are_no_error_of_a_property(make_bench):
     bench = make_bench(sample_timing='TIMESTAMP')
     bench.device.faults.add('rate of no channels')

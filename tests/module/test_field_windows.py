@@ -131,6 +131,17 @@ def test_a_stream_whose_program_has_given_up_makes_way_for_another_rate(
     other.stop_stream()
 
 
+def test_a_client_takes_over_a_stream_that_its_program_has_given_up(bench, ghost):
+    request = (('a',), 'CONTINUOUS', 1000, 50.0)
+    is_done, *answer = ghost.for_clients.call('start', ('client', 1), request)
+    assert is_done, answer
+    assert bench.device.sample_rate == 50
+    bench.produce(10)
+    bench.assert_delivers(ghost, 0, 10)
+    ghost.stop_stream()
+    assert bench.device.module_state() == 'idle'
+
+
 @pytest.mark.parametrize('read', ['read_data', 'read_data_into_buffer', 'read_available'])
 def test_a_stream_whose_program_has_read_since_is_in_nobodys_way_no_more(bench, ghost, read):
     bench.produce(2)

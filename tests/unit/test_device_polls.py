@@ -65,6 +65,7 @@ def polls(samples, stream):
     hardware = SimpleNamespace(
         samples=samples,
         half_of_buffer=math.inf,
+        rate_is_hint=False,
     )
     streams = SimpleNamespace(
         hardware=hardware, active=(member,), retire=lambda changes, leaves_stops: None

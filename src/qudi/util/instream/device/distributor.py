@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from qudi.interface.data_instream_interface import DataInStreamConstraints
 
 from qudi.util.instream.device.changes import Changes, changed
-from qudi.util.instream.device.hardware import StreamHardware
+from qudi.util.instream.device.hardware import LONGEST_RATE_AGE, StreamHardware
 from qudi.util.instream.device.members import Member
 from qudi.util.instream.device.polls import DevicePolls
 from qudi.util.instream.device.reports import with_calls
@@ -30,9 +30,6 @@ from qudi.util.instream.stream import (
 __all__ = ['StreamDistributor']
 
 Result = TypeVar('Result')
-
-# How old the live rate of a device may be, while no buffer streams (s)
-_LONGEST_RATE_AGE = 1.0
 
 
 class StreamDistributor:
@@ -230,7 +227,7 @@ class StreamDistributor:
             return own.sample_rate
         if self._streams.active:
             self.polls.is_rate_wanted = True
-        elif hardware.is_rate_older_than(min(member.poll_interval, _LONGEST_RATE_AGE)):
+        elif hardware.is_rate_older_than(min(member.poll_interval, LONGEST_RATE_AGE)):
             self.thread.run(hardware.update_rate, f'"{name}" cannot tell its sample rate')
         rate = hardware.sample_rate
         if applied is not None:

@@ -19,7 +19,10 @@ from qudi.util.instream.host import RemoteSource, is_remote
 from qudi.util.instream.remote import RemoteDevice, RemoteStreamer
 from qudi.util.instream.stream import StreamSettings, same_rate
 
-__all__ = ['StreamHardware']
+__all__ = ['LONGEST_RATE_AGE', 'StreamHardware']
+
+# How old the live rate may be (s): a program may ask for it once in a night
+LONGEST_RATE_AGE = 1.0
 
 # By how much the rate that a device measures may differ from the one that it is set to
 _MEASURING_ERROR = 0.05

@@ -132,7 +132,7 @@ class StreamService:
     @property
     def _is_taken(self) -> bool:
         stream = self._module.stream
-        return stream is not None and not stream.has_ended
+        return stream is not None and not stream.has_ended and not stream.is_abandoned
 
     def _end_own(self, owner: Owner) -> None:
         """End the stream of a client, which may come back over another connection."""
