@@ -32,6 +32,41 @@ def test_headless_checks_both_streams_and_leaves_the_home_alone(home):
     assert after == before, 'the demo wrote into the home of the user'
 
 
+# A Qt that only tells what qudi finds in the environment
+PROBE = """\
+import json, os, site
+found = [os.environ["HOME"], os.environ.get("XAUTHORITY"), site.getusersitepackages()]
+print("found:", json.dumps(found), flush=True)
+raise ImportError("no Qt")
+"""
+
+
+def test_the_session_finds_what_opens_the_screen_and_the_packages_of_the_user(
+    home, tmp_path, monkeypatch
+):
+    """In the user's home, although it has one of its own."""
+    for variable in ('XAUTHORITY', 'PYTHONUSERBASE'):
+        monkeypatch.delenv(variable, raising=False)
+    path = path_with_qt(tmp_path / 'probe', PROBE)
+
+    def found(**changes):
+        result = run('--headless', PYTHONPATH=path, **changes)
+        assert 'found:' in result.stdout, result.stdout + result.stderr
+        return json.loads(result.stdout.split('found:')[1].splitlines()[0])
+
+    ask = 'import site; print(site.getusersitepackages())'
+    packages = run(command=[sys.executable, '-c', ask]).stdout.strip()
+    its_home, cookie, its_packages = found()
+    assert Path(its_home) != home
+    assert (cookie, its_packages) == (None, packages)
+    (home / '.Xauthority').touch()
+    assert found()[1:] == [str(home / '.Xauthority'), packages]
+    other = str(tmp_path / 'other')
+    _, cookie, its_packages = found(XAUTHORITY=other, PYTHONUSERBASE=other)
+    assert cookie == other, 'the user has said where it is'
+    assert its_packages.startswith(other)
+
+
 @pytest.mark.skipif(sys.platform in ('win32', 'darwin'), reason='there is always a screen')
 def test_a_screen_that_cannot_be_reached_is_told_with_a_cure():
     result = run(DISPLAY=':9977', QT_QPA_PLATFORM='')

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from qudi.core.config.validator import ValidationError, validate_config
 from qudi.core.module import Base
-from qudi.util.yaml import YAML, DuplicateKeyError
+from qudi.util.yaml import YAML, DuplicateKeyError, YAMLError
 
 import qudi
 from configurations import BROKEN, GOOD, replaced
@@ -64,6 +64,25 @@ def test_qudi_refuses_what_check_calls_refused_and_nothing_else(reasons, what):
     except (ValidationError, DuplicateKeyError):
         is_refused = True
     assert is_refused == any(why.startswith(REFUSED) for why in reasons(text))
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'cp1252'])
+@pytest.mark.parametrize(
+    'begin', ['', '\ufeff', '\ufeff# lab\n', '# \u00c1ngel\n', '# M\u00fcller\n']
+)
+def test_qudi_refuses_the_letters_that_check_calls_refused(tmp_path, encoding, begin):
+    """It opens a file with the encoding of the computer, and takes each of these for no file."""
+    path = tmp_path / 'lab.cfg'
+    path.write_bytes((begin + GOOD).encode())
+    is_refused = False
+    try:
+        with path.open(encoding=encoding) as file:
+            validate_config(YAML().load(file))
+    except (ValidationError, YAMLError, ValueError):
+        is_refused = True
+    configuration = Configuration(path, system_encoding=encoding)
+    whys = [one.why for one in findings_of(read_stream([configuration]))]
+    assert is_refused == any(why.startswith(REFUSED) for why in whys)
 
 
 @pytest.mark.parametrize('what', BROKEN)

@@ -172,6 +172,90 @@ def test_two_clients_on_one_buffer_are_found(findings):
     assert 'are the same module "shared1" of another process' in told(findings(CLIENT, CLIENT))
 
 
+# -------------------------------------------------------------------- one port, several servers
+
+
+def server(*shared, device='counter'):
+    """A server on the usual port that shares buffers of these names."""
+    head, one = SERVER.replace('counter', device).split('    shared1:')
+    buffers = ''.join(f'    {name}:{one}' for name in shared)
+    return head.replace('[shared1]', f'[{", ".join(shared)}]') + buffers
+
+
+def client(**entries):
+    """One that reads modules of servers: by name of its entry the address and the name there."""
+    programs, remotes = '', ''
+    for name, (address, module) in entries.items():
+        program, remote = CLIENT.replace('logic1', f'logic_{name}').split('hardware:\n')
+        programs += program.removeprefix('logic:\n').replace("'far'", f"'{name}'")
+        remote = remote.replace('far:', f'{name}:').replace('localhost', address)
+        remotes += remote.replace('shared1', module)
+    return f'logic:\n{programs}hardware:\n{remotes}'
+
+
+@pytest.fixture
+def reads(tmp_path):
+    """Write configurations; return what is found, and in which file each remote module runs."""
+
+    def read(**texts):
+        paths = []
+        for name, text in texts.items():
+            paths.append(tmp_path / f'{name}.cfg')
+            paths[-1].write_text(text, encoding='utf-8')
+        stream = read_stream([Configuration(path) for path in paths])
+        servers = {}
+        for member in stream.members:
+            if member.is_remote:
+                configuration = stream.server_of(member)
+                servers[member.name] = configuration and configuration.path.stem
+        hinted = [name for name in servers if f'"{name}" runs' in ' '.join(sharing.hints(stream))]
+        assert hinted == [name for name in servers if servers[name] is None]
+        return [one.what for one in findings_of(stream)], servers
+
+    return read
+
+
+FAR = {'far_a': ('pc-a.lab', 'buffer_a'), 'far_b': ('pc-b.lab', 'buffer_b')}
+
+
+def test_of_servers_with_one_port_each_is_found_by_what_it_shares(reads):
+    both = {'a': server('buffer_a'), 'b': server('buffer_b')}
+    assert reads(**both, c=client(**FAR)) == ([], {'far_a': 'a', 'far_b': 'b'})
+    of_two_programs = {'c': client(far_a=FAR['far_a']), 'd': client(far_b=FAR['far_b'])}
+    assert reads(**both, **of_two_programs) == ([], {'far_a': 'a', 'far_b': 'b'})
+    tunnels = {'c': client(far_b=('localhost', 'buffer_b'))}
+    assert reads(**both, **tunnels) == ([], {'far_b': 'b'})
+
+
+def test_a_name_that_several_servers_share_says_nothing(reads):
+    far = client(far_a=('pc-a.lab', 'shared1'), far_b=('pc-b.lab', 'shared1'))
+    unknown = {'far_a': None, 'far_b': None}
+    assert reads(a=server('shared1'), b=server('shared1'), c=far) == ([], unknown)
+    assert reads(a=server('shared1'), c=far) == ([], unknown), 'one of them was not given'
+
+
+def test_what_another_computer_shares_is_not_looked_for_in_the_server_that_was_given(reads):
+    assert reads(a=server('buffer_a'), c=client(**FAR)) == ([], {'far_a': 'a', 'far_b': None})
+
+
+def test_one_computer_is_not_two_servers_in_one_program(reads):
+    far = client(far_a=('localhost', 'buffer_a'), far_b=('pc-b.lab', 'buffer_b'))
+    shares_both = server('buffer_a', 'buffer_b')
+    assert reads(a=shares_both, c=far)[1] == {'far_a': None, 'far_b': None}
+
+
+def test_the_computer_of_the_server_may_call_it_localhost(reads):
+    """Others name it, or reach it through a tunnel."""
+    shares_both = server('buffer_a', 'buffer_b')
+    near, far = client(near=('localhost', 'buffer_a')), client(far=('pc-a.lab', 'buffer_b'))
+    assert reads(a=shares_both, c=near, d=far) == ([], {'near': 'a', 'far': 'a'})
+    near = client(near=('localhost', 'buffer_a'), too=('127.0.0.1', 'buffer_b'))
+    assert reads(a=shares_both, c=near) == ([], {'near': 'a', 'too': 'a'})
+    far = client(far=('pc-a.lab', 'buffer_a'))
+    what, _ = reads(a=shares_both, c=client(near=('localhost', 'buffer_a')), d=far)
+    assert what == ['"near" and "far" read the same buffer "buffer_a"']
+
+
 def test_a_shared_device_beside_buffers_is_found(findings):
     server = SERVER.replace("InStreamDummy'\n", "InStreamDummy'\n        allow_remote: True\n")
     assert 'Other processes may use the device "counter" itself' in told(findings(server))
@@ -197,6 +281,37 @@ def test_a_file_that_is_no_configuration_is_told_in_one_line(tmp_path, content, 
         Configuration(path)
     assert words in str(error.value)
     assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('begin', 'place', 'words'),
+    [
+        ('\ufeff', 1, 'begins with a byte order mark (BOM). Save it without'),
+        ('# all of\n# \u00c1ngel\n', 2, 'cannot read a letter of this line'),
+    ],
+)
+def test_letters_that_qudi_cannot_read_on_this_computer_are_found(tmp_path, begin, place, words):
+    path = tmp_path / 'lab.cfg'
+    path.write_bytes((begin + GOOD).encode())
+
+    def found(encoding):
+        configuration = Configuration(path, system_encoding=encoding)
+        return [(one.place.line, one.what) for one in findings_of(read_stream([configuration]))]
+
+    ((line, what),) = found('cp1252')
+    assert line == place
+    assert what.startswith('qudi reads this file as cp1252 here, ')
+    assert words in what
+    assert found('UTF-8') == []
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'cp1252'])
+def test_letters_that_qudi_reads_are_no_finding(tmp_path, encoding):
+    """Also if it takes them for others: in a comment they say nothing to it."""
+    path = tmp_path / 'lab.cfg'
+    path.write_bytes(('# of M\u00fcller\n' + GOOD).encode(encoding))
+    stream = read_stream([Configuration(path, system_encoding='cp1252')])
+    assert list(findings_of(stream)) == []
 
 
 @pytest.mark.parametrize('text', ['', '# nothing\n', 'global: {}\n'])

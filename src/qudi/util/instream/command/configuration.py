@@ -88,6 +88,8 @@ class Configuration:
         The file, in the form in which messages shall name it.
     text : str, optional
         What stands in it; by default it is read.
+    system_encoding : str, optional
+        The encoding in which qudi reads it; by default that of this computer.
 
     Raises
     ------
@@ -95,12 +97,26 @@ class Configuration:
         If there is no such file, it is no text, or no YAML.
     """
 
-    def __init__(self, path: Path, text: str | None = None) -> None:
+    def __init__(
+        self, path: Path, text: str | None = None, system_encoding: str | None = None
+    ) -> None:
         self.path = path
-        self.text, self.encoding = _read(path) if text is None else (text, 'utf-8')
+        self.system_encoding = system_encoding or locale.getpreferredencoding(False)
+        self.content = _read(path) if text is None else text.encode()
+        self.text, self.encoding = self._decode()
         self.repeated: Place | None = None  # a key that stands twice, which qudi refuses
         self.data = self._load()
         self.root = _compose(self.text)
+
+    def _decode(self) -> tuple[str, str]:
+        for encoding in ('utf-8', self.system_encoding):
+            try:
+                return self.content.decode(encoding), encoding
+            except UnicodeDecodeError:
+                continue
+        raise ConfigurationError(
+            f'{self.path}: this is not a text file. Give a qudi configuration (.cfg)'
+        )
 
     def _load(self) -> Any:
         yaml = YAML()
@@ -151,6 +167,11 @@ class Configuration:
         """The modules by their names."""
         return {module.name: module for module in self.entries()}
 
+    def shares(self, name: str) -> bool:
+        """Whether it has a module of that name that other processes may use."""
+        module = self.modules.get(name)
+        return module is not None and module.is_shared
+
     @property
     def settings(self) -> dict[str, Any]:
         """What stands under `global`."""
@@ -186,17 +207,11 @@ class Configuration:
         return loaded
 
 
-def _read(path: Path) -> tuple[str, str]:
+def _read(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f'{path}: {error.strerror or error}') from None
-    for encoding in ('utf-8', locale.getpreferredencoding(False)):
-        try:
-            return content.decode(encoding), encoding
-        except UnicodeDecodeError:
-            continue
-    raise ConfigurationError(f'{path}: this is not a text file. Give a qudi configuration (.cfg)')
 
 
 def _compose(text: str) -> Node | None:

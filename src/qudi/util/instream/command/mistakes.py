@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
@@ -56,6 +57,7 @@ _CLASSES = (
 
 def file_findings(configuration: Configuration) -> Iterator[Finding]:
     """What qudi refuses, and names that stand twice or for nothing."""
+    yield from _foreign_letters(configuration)
     if configuration.repeated is not None:
         name = configuration.text.splitlines()[configuration.repeated.line - 1].split(':')[0]
         name = name.strip(' \'"')
@@ -76,6 +78,29 @@ def file_findings(configuration: Configuration) -> Iterator[Finding]:
                 'qudi logs an error and goes on without it.',
                 _startup_lines([similar(name, known)]) if similar(name, known) else '',
             )
+
+
+def _foreign_letters(configuration: Configuration) -> Iterator[Finding]:
+    """Bytes of UTF-8 for which the encoding of this computer has no meaning: qudi reads with it."""
+    content, encoding = configuration.content, configuration.system_encoding
+    if codecs.lookup(encoding).name == 'utf-8':
+        return  # qudi skips the mark then
+    if content.startswith(codecs.BOM_UTF8):
+        yield Finding(
+            Place(str(configuration.path), 1),
+            f'qudi reads this file as {encoding} here, but it begins with a byte order mark (BOM). '
+            f'Save it without: as "UTF-8", not as "UTF-8 with BOM"',
+            _REFUSED,
+        )
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError as error:
+        yield Finding(
+            Place(str(configuration.path), content.count(b'\n', 0, error.start) + 1),
+            f'qudi reads this file as {encoding} here, and cannot read a letter of this line. '
+            f'Write plain ASCII letters, or save the file as {encoding}',
+            _REFUSED,
+        )
 
 
 def _causes(error: Any) -> Iterator[Any]:

@@ -14,6 +14,7 @@ BUFFER = 'instream_buffer.buffer.DataInStreamBuffer'
 _BUFFER_CLASS = BUFFER.rpartition('.')[2]
 _CLIENT_CLASS = 'RemoteInStream'  # a buffer that reads one of another process
 _INTERFACE = 'DataInStreamInterface'
+_LOCAL = {'localhost', '127.0.0.1', '::1'}
 
 
 @dataclass(frozen=True)
@@ -116,13 +117,30 @@ class Stream:
         return None
 
     def server_of(self, member: Member) -> Configuration | None:
-        """Return the configuration of the process in which a remote module runs, if it is given."""
-        port = member.reference.port if member.reference else None
-        for configuration in self.configurations:
-            is_other = configuration is not member.configuration
-            if is_other and port is not None and configuration.server_port == port:
-                return configuration
-        return None
+        """Return the configuration of the process in which a remote module runs, if it is known.
+
+        Servers on several computers may have the same port: then the name of the module decides.
+        """
+        elsewhere = [other for other in self.members if _is_elsewhere(other, member)]
+        server = self._only_server(member, by_name=bool(elsewhere))
+        if any(self._only_server(other, by_name=True) is server for other in elsewhere):
+            return None
+        return server
+
+    def _only_server(self, member: Member, by_name: bool) -> Configuration | None:
+        """Return the one configuration with the port; of several, the one that shares the name."""
+        reference = member.reference
+        if reference is None or reference.port is None:
+            return None
+        servers = [
+            configuration
+            for configuration in self.configurations
+            if configuration is not member.configuration
+            if configuration.server_port == reference.port
+        ]
+        if by_name or len(servers) > 1:
+            servers = [one for one in servers if one.shares(reference.name)]
+        return servers[0] if len(servers) == 1 else None
 
     @property
     def sources(self) -> list[Member]:
@@ -141,6 +159,16 @@ class Stream:
                 roots.append(member)
                 reached.update(id(one) for one in below(member))
         return roots
+
+
+def _is_elsewhere(other: Member, member: Member) -> bool:
+    """Whether two entries stand for servers with the same port on different computers."""
+    one, two = other.reference, member.reference
+    if one is None or two is None or one.port != two.port or one.address == two.address:
+        return False
+    names = {one.address, two.address} - _LOCAL
+    # On the server's own computer and through an SSH tunnel, localhost is what others name
+    return len(names) == 2 or (len(names) == 1 and other.configuration is member.configuration)
 
 
 def below(member: Member, seen: set[int] | None = None) -> Iterator[Member]:

@@ -11,6 +11,7 @@ import argparse
 import math
 import os
 import signal
+import site
 import sys
 import tempfile
 from pathlib import Path
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         prefix='qudi-instream-demo-', ignore_cleanup_errors=True
     ) as home:
         (Path(home) / 'qudi').mkdir()
-        environment.update(dict.fromkeys(('HOME', 'USERPROFILE', 'APPDATA'), home))
+        _move_home(environment, home)
         session = SessionProcess(
             {
                 'example': str(example_config_path()),
@@ -61,6 +62,15 @@ def main(arguments: list[str] | None = None) -> int:
         )
         session.show(_greeting(on_screen, options.seconds))
         return _exit_code(session, interrupts)
+
+
+def _move_home(environment: dict[str, str], home: str) -> None:
+    """Give the session a home of its own. What it needs of the user's home, it still finds."""
+    cookie = os.path.expanduser(os.path.join('~', '.Xauthority'))
+    if os.path.isfile(cookie):  # which opens the screen, as with ssh -X
+        environment.setdefault('XAUTHORITY', cookie)
+    environment.setdefault('PYTHONUSERBASE', site.getuserbase())  # of `pip install --user`
+    environment.update(dict.fromkeys(('HOME', 'USERPROFILE', 'APPDATA'), home))
 
 
 def _greeting(on_screen: bool, seconds: float | None) -> bytes:
