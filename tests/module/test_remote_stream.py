@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 import weakref
 
 import pytest
@@ -12,7 +13,7 @@ from bench import configure
 from ports import free_port
 from qudi.hardware.instream_buffer.remote import RemoteInStream
 from qudi.util.instream.device import registry
-from qudi.util.instream.remote import Address, RemoteDevice
+from qudi.util.instream.remote import Address, NoBufferError, RemoteDevice, ServiceConnection
 from qudi.util.instream.stream import StreamEnd
 from rpyc_server import QUDI_PROTOCOL, QudiModules, RpycServer
 
@@ -459,6 +460,42 @@ def test_a_wrong_name_is_told(make_bench, server, name, told):
     with pytest.raises(RuntimeError, match=told):
         device.constraints  # noqa: B018
     device.close()
+
+
+def test_a_start_may_take_as_long_as_both_sides_have_patience(remote, background, wait_until):
+    patient = {'time_limits': {'patience': 60.0, 'longest_rest': 1e-6}}
+    bench, stream = remote(patient, patient)
+    configure(stream)
+    bench.device.faults.add('start slowly')
+    start = background(stream.start_stream)
+    wait_until(lambda: bench.device.blocked, 'the device is being started')
+    end = time.perf_counter() + 4.5
+    wait_until(lambda: start.done() or time.perf_counter() > end, 'the time of other requests', 20)
+    bench.device.released.set()
+    start.result(10)
+    bench.produce(10)
+    bench.assert_delivers(stream, 0, 10)
+
+
+def test_a_request_without_time_left_does_not_wait_for_ever(remote, server):
+    """rpyc takes a negative number for no limit."""
+    remote()
+    connection = ServiceConnection(Address('127.0.0.1', server.port, 'far'), 5.0)
+    with pytest.raises(ConnectionError, match=r'it has not answered\. Check'):
+        connection.call('status', seconds=-0.1)
+    assert dict(connection.call('status', seconds=5.0))['state'] == 'idle'
+    connection.close()
+
+
+def test_a_buffer_that_comes_later_is_found_over_the_same_connection(remote, server):
+    remote()
+    far = server.service.modules.pop('far')
+    connection = ServiceConnection(Address('127.0.0.1', server.port, 'far'), 5.0)
+    with pytest.raises(NoBufferError, match='is not there for clients'):
+        connection.call('status', seconds=5.0)
+    server.service.modules['far'] = far
+    assert dict(connection.call('status', seconds=5.0))['state'] == 'idle'
+    connection.close()
 
 
 def test_a_server_that_is_not_there_is_told():

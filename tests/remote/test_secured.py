@@ -1,6 +1,7 @@
 """What a server with certificates lets in, with qudi alone and with the program of this project."""
 
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -26,14 +27,14 @@ from remotes import (
 )
 
 LEAN = str(Path(__file__).parents[1] / 'helpers' / 'lean')
+GUIDE = (Path(__file__).parents[2] / 'docs' / 'remote.md').read_text(encoding='utf-8')
 
 
 @pytest.fixture(scope='module')
 def certificates(tmp_path_factory):
     """Self-signed certificates, made with the commands of docs/remote.md."""
     folder = tmp_path_factory.mktemp('certificates')
-    document = (Path(__file__).parents[2] / 'docs' / 'remote.md').read_text(encoding='utf-8')
-    (command,) = [line for line in document.splitlines() if line.startswith('openssl req')]
+    (command,) = [line for line in GUIDE.splitlines() if line.startswith('openssl req')]
     for name in ('server', 'client', 'stranger'):
         subprocess.run(
             command.replace('NAME', name).split(), cwd=folder, check=True, capture_output=True
@@ -146,26 +147,29 @@ def test_a_hundred_visitors_without_a_certificate_keep_nobody_out(begin, server,
 
 
 @pytest.mark.filterwarnings('ignore:unclosed <socket:ResourceWarning')  # of rpyc, when refused
-def test_the_command_of_the_guide_starts_such_a_server(certificates, tmp_path):
+def test_the_command_of_the_guide_starts_such_a_server(certificates, home):
+    """As it stands there, in a folder with the certificates."""
+    (command,) = [line for line in GUIDE.splitlines() if '.remote.secured --clients' in line]
+    (folder,) = re.findall(r'^`my_server.cfg` stands in the folder `(.*)` of', GUIDE, re.MULTILINE)
     port = free_port()
     config = {
         'global': {
             'remote_modules_server': {
                 'address': '127.0.0.1',
                 'port': port,
-                **secured_by(certificates),
+                'certfile': 'server.pem',
+                'keyfile': 'server.pem',
             },
             'namespace_server_port': free_port(),
         },
         'hardware': {'streamer': {**SIMULATOR, 'allow_remote': True}},
     }
-    yaml_dump(str(tmp_path / 'server.cfg'), config)
+    (home / folder).mkdir(exist_ok=True)
+    yaml_dump(str(home / folder / 'my_server.cfg'), config)
+    (certificates / 'clients.pem').write_bytes((certificates / 'client.crt').read_bytes())
     server = subprocess.Popen(
-        [
-            *(sys.executable, '-m', 'qudi.util.instream.remote.secured', '--no-gui'),
-            *('--clients', str(certificates / 'client.crt')),
-            *('-c', str(tmp_path / 'server.cfg')),
-        ],
+        [sys.executable, *command.split()[1:], '--no-gui'],
+        cwd=certificates,
         env={**os.environ, 'PYTHONPATH': os.pathsep.join([LEAN, *sys.path])},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

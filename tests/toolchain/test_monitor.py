@@ -403,6 +403,15 @@ def load(qudi, name, background):
     managed._instance = background(get_remote_module_instance, managed.remote_url).result(10)
 
 
+def look_on(qudi, wait_until):
+    """Wait until the monitor has had the time for three more tries."""
+    looks = []
+    qudi['monitor_logic'].sigRowsChanged.connect(
+        looks.append, QtCore.Qt.ConnectionType.DirectConnection
+    )
+    wait_until(lambda: len(looks) > 35, 'it looked some more')
+
+
 @pytest.fixture
 def distant(bench, wait_until, background):
     """A buffer that is served to other processes, and seen again over a line."""
@@ -458,10 +467,13 @@ def test_a_buffer_of_another_process_is_shown(bench, distant, open_monitor, wait
     wait_until(
         lambda: cells(window)['distant']['fill'].startswith('5.0 %'), 'it is kept up to date'
     )
+    connections = distant.connections
     bench.qudi.deactivate('served')
     wait_until(lambda: not cells(window), 'it vanishes when it is deactivated')
+    look_on(bench.qudi, wait_until)
     bench.qudi.activate('served')
     wait_until(lambda: 'distant' in cells(window), 'and comes back')
+    assert distant.connections == connections, 'the server logs each new connection'
     bench.qudi.deactivate('monitor_logic')
 
 
@@ -513,9 +525,13 @@ def test_a_buffer_that_is_not_shared_any_more_vanishes_without_complaints(
     service.remove_shared_module('served')
     connections = distant.connections
     distant.cut()
-    wait_until(lambda: distant.connections > connections + 3, 'it looks now and then')
+    wait_until(lambda: set(cells(window)) == {'served'}, 'it vanishes')
+    look_on(bench.qudi, wait_until)
     assert set(cells(window)) == {'served'}
     assert 'that is not shared' not in caplog.text, 'the server complains about the monitor'
+    service.share_module(bench.qudi.module_manager['served'])
+    wait_until(lambda: 'distant' in cells(window), 'it is shown again')
+    assert distant.connections == connections + 1, 'the server logs each new connection'
     bench.qudi.deactivate('monitor_logic')
 
 
@@ -532,12 +548,10 @@ def test_a_module_of_another_process_that_is_no_buffer_is_left_alone(
     load(qudi, 'other', background)
     window = open_monitor()
     wait_until(lambda: set(cells(window)) == {'served', 'distant'}, 'the buffers are shown')
-    looks = []
-    qudi['monitor_logic'].sigRowsChanged.connect(
-        looks.append, QtCore.Qt.ConnectionType.DirectConnection
-    )
-    wait_until(lambda: len(looks) > 10, 'it looked some more')
+    connections = distant.connections
+    look_on(qudi, wait_until)
     assert set(cells(window)) == {'served', 'distant'}
+    assert distant.connections <= connections + 1, 'the server logs each new connection'
     qudi.deactivate('monitor_logic')
     qudi.module_manager['other']._instance = None
 

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import struct
 import threading
 import time
 
@@ -11,6 +12,7 @@ from rpyc.utils import server as rpyc_server
 
 from qudi.util.instream.remote.gate import GuardedServer
 from qudi.util.instream.remote.wire import WholeStream
+from waiting import wait_until
 
 
 class Service(rpyc.Service):
@@ -56,6 +58,13 @@ def ask(server, stream=rpyc.SocketStream):
         return connection.root.ask()
     finally:
         connection.close()
+
+
+def is_let_in(server):
+    try:
+        return ask(server) == 'answer'
+    except (EOFError, OSError):
+        return False
 
 
 def is_closed(sock):
@@ -106,6 +115,26 @@ def test_only_so_many_may_be_without_a_certificate(server):
         time.sleep(0.01)
     assert ask(server) == 'answer'
     one_more.close()
+
+
+@with_limits(most_unknown=3, pause=0.01)
+def test_who_breaks_off_before_he_is_asked_keeps_nobody_out(server, monkeypatch):
+    """rpyc asks for his address first, which is not known any more."""
+    may_accept = threading.Event()
+    accept = rpyc.ThreadedServer.accept
+
+    def accept_later(self):
+        assert may_accept.wait(10)
+        accept(self)
+
+    monkeypatch.setattr(rpyc.ThreadedServer, 'accept', accept_later)
+    knock(server).close()  # wakes the loop
+    for _ in range(4):
+        visitor = knock(server)
+        visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        visitor.close()  # with a reset
+    may_accept.set()
+    wait_until(lambda: is_let_in(server), 'a client with a certificate is let in')
 
 
 @with_limits(longest_handshake=0.2)

@@ -79,11 +79,20 @@ def test_a_message_that_stops_in_the_middle_is_given_up(pair):
         near.recv()
 
 
-def test_the_server_can_have_nothing_of_the_client(monkeypatch):
+@pytest.fixture
+def listener():
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        yield listener
+
+
+def address_of(listener):
+    return wire.Address('127.0.0.1', listener.getsockname()[1], 'buffer1')
+
+
+def test_the_server_can_have_nothing_of_the_client(listener):
     """Neither objects nor pickles: a false server must not run code in a client."""
-    near, far = socket.socketpair()
-    monkeypatch.setattr(socket, 'create_connection', lambda *_, **__: near)
-    client = wire.connect(wire.Address('server', 1, 'buffer1'), 5.0)
+    client = wire.connect(address_of(listener), 5.0)
+    far, _ = listener.accept()
     server = rpyc.utils.factory.connect_stream(
         SocketStream(far), config={'sync_request_timeout': 5, 'allow_pickle': True}
     )
@@ -96,3 +105,35 @@ def test_the_server_can_have_nothing_of_the_client(monkeypatch):
         rpyc.classic.obtain(server.root)
     server.close()
     serving.join(5)
+
+
+def test_addresses_of_ipv4_come_first_and_none_takes_the_time_of_all(monkeypatch):
+    """qudi listens on IPv4 only; Windows has ::1 for localhost first."""
+    tried = []
+
+    def refuse(sock, address):
+        tried.append((address[0], sock.gettimeout()))
+        raise TimeoutError(f'{address[0]} does not answer')
+
+    found = [
+        (family, socket.SOCK_STREAM, 0, '', place)
+        for family, place in (
+            (socket.AF_INET6, ('::1', 1, 0, 0)),
+            (socket.AF_INET, ('192.0.2.1', 1)),
+            (socket.AF_INET, ('192.0.2.2', 1)),
+        )
+    ]
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda *_, **__: found)
+    monkeypatch.setattr(socket.socket, 'connect', refuse)
+    with pytest.raises(TimeoutError, match=r'192\.0\.2\.1 does not answer'):
+        wire.connect(wire.Address('server', 1, 'buffer1'), 30.0)
+    assert [place for place, _ in tried][:2] == ['192.0.2.1', '192.0.2.2']
+    assert tried[0][1] <= 10.0, 'an address that does not answer takes the time of the others'
+
+
+def test_who_has_no_time_left_does_not_wait_for_ever(listener):
+    """rpyc takes a negative number for no limit."""
+    client = wire.connect(address_of(listener), -0.1)
+    with pytest.raises(TimeoutError):
+        client.root  # noqa: B018
+    client.close()

@@ -25,7 +25,8 @@ __all__ = ['InStreamMonitorLogic']
 
 refuse_broken_pyside()
 
-# For how many looks, and for how long at most (s), a process that cannot be reached is left alone
+# For how many looks, and for how long at most (s), a process without an answer, or without such an
+# active buffer, is left alone
 _LOOKS_UNTIL_RETRY, _LONGEST_RETRY_INTERVAL = 10, 5.0
 
 
@@ -96,7 +97,7 @@ class InStreamMonitorLogic(LogicBase):
 
     @property
     def _retry_interval(self) -> float:
-        """Seconds until a process that cannot be reached is tried again."""
+        """Seconds until a process without an answer, or without the buffer, is asked again."""
         return min(_LONGEST_RETRY_INTERVAL, _LOOKS_UNTIL_RETRY / self._update_rate)
 
     @property

@@ -63,7 +63,7 @@ class RemoteInStream(DataInStreamBuffer):
         return {option: config[option] for option in config if option not in _ADDRESS}
 
     def _streamer(self) -> RemoteDevice:
-        return RemoteDevice(self._address)
+        return RemoteDevice(self._address, self._options.limits.patience)
 
     @property
     def remote_device(self) -> RemoteDevice:

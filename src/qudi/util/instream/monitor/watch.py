@@ -21,7 +21,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from qudi.util.instream.remote import Address, NoBufferError, ServiceConnection
+from qudi.util.instream.remote import Address, ServiceConnection
 from qudi.util.instream.stream import StreamStatus
 
 __all__ = ['BufferRow', 'History', 'LocalBuffer', 'RemoteBuffer', 'fill_level', 'is_buffer']
@@ -187,7 +187,8 @@ class RemoteBuffer:
     history : float
         For how many seconds a row has fill levels.
     retry_interval : float
-        Seconds until a process that cannot be reached is tried again.
+        Seconds until a process that cannot be reached, or has no such active buffer, is asked
+        again.
     """
 
     def __init__(
@@ -236,20 +237,19 @@ class RemoteBuffer:
 
     def _watch(self) -> None:
         """Connect, and ask for the status whenever it is to be shown."""
-        try:
-            connection = ServiceConnection(self._address_of_buffer, _PATIENCE)
-        except NoBufferError:  # it may be one after a reload there
-            self._answer(None)
-            return
+        connection = ServiceConnection(self._address_of_buffer, _PATIENCE)
         try:
             while not self._closing.is_set():
                 self._is_asked = True
                 try:
-                    status = dict(connection.call('status', seconds=_PATIENCE))
-                except RuntimeError:  # it is not activated; after a reload it is another one
+                    status = StreamStatus(**dict(connection.call('status', seconds=_PATIENCE)))
+                except (RuntimeError, TypeError):  # not activated, no buffer, or of another version
+                    # Over the same connection, since qudi there logs each new one
                     self._answer(None)
-                    return
-                self._answer(StreamStatus(**status))
+                    connection.forget_buffer()
+                    self._closing.wait(self._retry_interval)
+                    continue
+                self._answer(status)
                 self._wake.wait()
                 self._wake.clear()
         finally:

@@ -14,12 +14,15 @@ from qudi.util.instream.remote.link import ServiceConnection, StreamLink
 from qudi.util.instream.remote.service import PROTOCOL
 from qudi.util.instream.remote.values import constraints_from
 from qudi.util.instream.remote.wire import Address
+from qudi.util.instream.stream import TimeLimits
 
 __all__ = ['RemoteDevice']
 
-# How long the other qudi may take for a request (s). It is less than the patience with a device.
+# How long the other qudi may take for a request (s); longer only while it configures or starts its
+# device. It is less than the patience with a device.
 _PATIENCE = 4.0
 _PATIENCE_AT_STOP = 1.0
+_LESS_THAN_PATIENCE = 1.0
 
 
 class RemoteDevice:
@@ -32,6 +35,9 @@ class RemoteDevice:
     ----------
     address : Address
         Where the buffer is.
+    patience : float
+        How long a call of a device may take here, in seconds. The device there may take a second
+        less to be configured or started, or 4 s if that is more.
 
     Raises
     ------
@@ -40,8 +46,9 @@ class RemoteDevice:
         reached.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, patience: float = TimeLimits.patience) -> None:
         self._address = address
+        self._longest_request = max(_PATIENCE, patience - _LESS_THAN_PATIENCE)
         self.module_uuid = uuid.uuid5(
             uuid.NAMESPACE_URL, f'instream://{address.host}:{address.port}/{address.buffer}'
         )
@@ -74,7 +81,7 @@ class RemoteDevice:
             if self.link is None:
                 self._disconnect()
             raise
-        self._control = self._connected(end)
+        self._control = self._connected(min(end, time.perf_counter() + _PATIENCE))
         return self._control.call(request, *values, seconds=end - time.perf_counter())
 
     def _connected(self, end: float) -> ServiceConnection:
@@ -161,7 +168,7 @@ class RemoteDevice:
             int(channel_buffer_size),
             float(sample_rate),
         )
-        self._settings = self._ask('configure', *request)
+        self._settings = self._ask('configure', *request, seconds=self._longest_request)
         self._request = request
 
     def start_stream(self) -> None:
@@ -171,7 +178,9 @@ class RemoteDevice:
         connection = ServiceConnection(self._address, _PATIENCE)
         try:
             connection.call('join', seconds=_PATIENCE)
-            self._settings = self._ask('start', self.owner, self._request)
+            self._settings = self._ask(
+                'start', self.owner, self._request, seconds=self._longest_request
+            )
         except BaseException:
             connection.close()
             raise

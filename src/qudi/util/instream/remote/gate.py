@@ -80,6 +80,7 @@ class GuardedServer(rpyc.ThreadedServer):  # type: ignore[misc]
         try:
             super()._authenticate_and_serve_client(sock)
         finally:
+            self._unknown.discard(sock)  # rpyc raises before it asks, if the client has gone
             sock.close()  # rpyc leaves that to the garbage collector
 
     def _authenticate(self, sock: socket.socket) -> tuple[Any, Any]:

@@ -67,8 +67,6 @@ class ServiceConnection:
     ------
     ConnectionError
         If the other qudi cannot be reached.
-    NoBufferError
-        If it has no such buffer for clients.
     """
 
     def __init__(self, address: Address, seconds: float) -> None:
@@ -80,12 +78,7 @@ class ServiceConnection:
                 f'{address} cannot be reached ({type(error).__name__}: {error}). Check that this '
                 f'qudi runs, its remote_modules_server and the network'
             ) from error
-        try:
-            with self._reaching():
-                self._call = rpyc.async_(self._find_service().call)
-        except BaseException:
-            self.close()
-            raise
+        self._service: Callable[..., Any] | None = None  # found with the first call
 
     def _find_service(self) -> Any:
         root = self._connection.root
@@ -110,17 +103,27 @@ class ServiceConnection:
         ------
         ConnectionError
             If there is no answer within so many seconds.
+        NoBufferError
+            If the other qudi has no such buffer for clients.
         Exception
             What the service raises: RuntimeError and the kinds that it knows.
         """
+        end = time.perf_counter() + seconds
         with self._reaching(seconds):
-            result = self._call(request, *values)
-            result.set_expiry(seconds)
+            if self._service is None:
+                self._service = rpyc.async_(self._find_service().call)
+            result = self._service(request, *values)
+            # rpyc takes a negative number for no limit
+            result.set_expiry(max(0.0, end - time.perf_counter()))
             is_done, *answer = result.value
         if is_done:
             return answer[0]
         kind, text = answer
         raise _ERRORS.get(kind, RuntimeError)(text)
+
+    def forget_buffer(self) -> None:
+        """Have the next call look for the buffer again, which may be another one after a reload."""
+        self._service = None
 
     def array(self) -> np.ndarray:
         """Return the bytes of the oldest array that came before the last results."""
@@ -129,11 +132,12 @@ class ServiceConnection:
 
     def send(self, request: str, *values: Any) -> None:
         """Make a request whose result nobody needs; not during a call."""
-        with suppress(Exception):
-            self._connection.poll_all()  # earlier ones have been answered
-            self._call(request, *values)
+        if self._service is not None:
+            with suppress(Exception):
+                self._connection.poll_all()  # earlier ones have been answered
+                self._service(request, *values)
 
-    def _reaching(self, seconds: float | None = None) -> _Reaching:
+    def _reaching(self, seconds: float) -> _Reaching:
         return _Reaching(self._address, seconds)
 
     def break_off(self) -> None:
@@ -152,14 +156,14 @@ class _Reaching:
     """Says what a lost connection means."""
 
     address: Address
-    seconds: float | None
+    seconds: float
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         if isinstance(error, AsyncResultTimeout):
-            after = '' if self.seconds is None else f' for {self.seconds:.3g} s'
+            after = f' for {self.seconds:.3g} s' if self.seconds > 0 else ''
             text = f'it has not answered{after}'
         elif isinstance(error, (EOFError, OSError)):
             text = 'the connection is broken'

@@ -1,6 +1,9 @@
 """Start qudi so that its remote modules server accepts only the given clients.
 
-    python -m qudi.util.instream.remote.secured --clients clients.pem -c remote_server.cfg
+    python -m qudi.util.instream.remote.secured --clients clients.pem -c my_server.cfg
+
+qudi looks for the configuration in the folder `qudi/config` of your home folder. For a file that is
+elsewhere, write the whole path.
 
 With `certfile` in its configuration, qudi's server wants a certificate from every client, but
 cannot be told which ones are good, so that none is (qudi-core 1.6 and 1.7). Here it is told. All

@@ -208,8 +208,9 @@ def connect(address: Address, seconds: float) -> Connection:
     OSError
         If there is no server, or the certificates are not those that were expected.
     """
+    seconds = max(0.1, seconds)  # rpyc takes a negative number for no limit
     end = time.perf_counter() + seconds
-    sock = socket.create_connection((address.host, address.port), timeout=seconds)
+    sock = _socket_to(address, end)
     try:
         _send_at_once(sock)
         if address.certfile is not None:
@@ -226,6 +227,37 @@ def connect(address: Address, seconds: float) -> Connection:
         sock.close()
         raise
     return connection
+
+
+def _socket_to(address: Address, end: float) -> socket.socket:
+    """Connect to the first address of the host that answers, until a time by perf_counter.
+
+    Those of IPv4 first: qudi listens on no others, but a tunnel may.
+    """
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
+    failures: list[OSError] = []
+    try:
+        for position, (family, kind, protocol, _, place) in enumerate(found):
+            left = (end - time.perf_counter()) / (len(found) - position)
+            try:
+                return _socket_at(place, max(0.1, left), family, kind, protocol)
+            except OSError as error:
+                failures.append(error)
+        raise failures[0]
+    finally:
+        failures.clear()  # they have this frame, which has them
+
+
+def _socket_at(place: Any, seconds: float, *kind: int) -> socket.socket:
+    sock = socket.socket(*kind)
+    try:
+        sock.settimeout(seconds)
+        sock.connect(place)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _tls_context(address: Address) -> ssl.SSLContext:
