@@ -57,8 +57,10 @@ class _Limiter:
     def tell_if_due(self, now: float) -> None:
         if self._untold != self._nothing and self._allowed_at <= now:
             value, self._untold = self._untold, self._nothing
-            self._allowed_at = now + self._interval
-            self._tell(value)
+            try:
+                self._tell(value)
+            finally:  # a slot may take its time
+                self._allowed_at = time.perf_counter() + self._interval
 
 
 class BufferReports:
