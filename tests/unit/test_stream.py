@@ -1091,13 +1091,30 @@ def test_a_read_larger_than_the_ring_gets_polls_that_are_larger_too(background, 
     assert_adds_up(stream)
 
 
-def test_new_samples_do_not_wait_for_a_read_that_wants_more_than_fits(background):
+def test_new_samples_wait_only_for_a_read_that_waits(background):
     stream = make(capacity=100, limits={'longest_copy': 1e6})
     stream.put(samples(0, 60))
     read = background(stream.read, 50)
     assert (read.result(5)[0] == samples(0, 50).reshape(-1)).all()
-    stream.put(samples(60, 200))
+    background(stream.put, samples(60, 200)).result(5)
     assert stream.status().state == 'overflow'
+
+
+def test_new_samples_do_not_wait_for_ever_for_a_read_whose_thread_gets_no_time(background):
+    stream = make(capacity=100, limits=QUICK_COPY)
+    stream.readers.waiting.append(stream.readers.new_read(100))
+    background(stream.put, samples(0, 150)).result(5)
+    assert stream.status().state == 'overflow'
+    assert stream.status().samples_lost == 50
+
+
+def test_many_small_steps_of_a_read_do_not_keep_the_thread_of_the_device(background):
+    stream = make(capacity=1, limits=QUICK_COPY)
+    read = background(stream.read, 1_000_000)
+    wait_for_reader(stream)
+    stream.put(samples(0, 500_000))
+    assert stream.status().state == 'overflow', 'all buffers would wait for this one'
+    assert isinstance(read.exception(5), OverflowError)
 
 
 def test_a_read_that_is_overtaken_starts_again_without_a_gap():

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from qudi.interface.data_instream_interface import DataInStreamConstraints
 
 from qudi.util.instream.device.changes import Changes, changed
-from qudi.util.instream.device.hardware import LONGEST_RATE_AGE, StreamHardware
+from qudi.util.instream.device.hardware import StreamHardware
 from qudi.util.instream.device.members import Member
 from qudi.util.instream.device.polls import DevicePolls
 from qudi.util.instream.device.reports import with_calls
@@ -227,7 +227,7 @@ class StreamDistributor:
             return own.sample_rate
         if self._streams.active:
             self.polls.is_rate_wanted = True
-        elif hardware.is_rate_older_than(min(member.poll_interval, LONGEST_RATE_AGE)):
+        elif hardware.is_rate_old(member.poll_interval):
             self.thread.run(hardware.update_rate, f'"{name}" cannot tell its sample rate')
         rate = hardware.sample_rate
         if applied is not None:

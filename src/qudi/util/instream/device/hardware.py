@@ -19,10 +19,10 @@ from qudi.util.instream.host import RemoteSource, is_remote
 from qudi.util.instream.remote import RemoteDevice, RemoteStreamer
 from qudi.util.instream.stream import StreamSettings, same_rate
 
-__all__ = ['LONGEST_RATE_AGE', 'StreamHardware']
+__all__ = ['StreamHardware']
 
 # How old the live rate may be (s): a program may ask for it once in a night
-LONGEST_RATE_AGE = 1.0
+_LONGEST_RATE_AGE = 1.0
 
 # By how much the rate that a device measures may differ from the one that it is set to
 _MEASURING_ERROR = 0.05
@@ -106,9 +106,9 @@ class StreamHardware:
             self.sample_rate = rate
         return 0 < rate < math.inf
 
-    def is_rate_older_than(self, age: float) -> bool:
-        """Whether the live rate was last asked for more than `age` seconds ago."""
-        return time.perf_counter() - self._rate_asked_at > age
+    def is_rate_old(self, age: float = _LONGEST_RATE_AGE) -> bool:
+        """Whether the live rate was last asked for more than `age` seconds, or 1 s, ago."""
+        return time.perf_counter() - self._rate_asked_at > min(age, _LONGEST_RATE_AGE)
 
     def _report(self) -> StreamSettings:
         """Ask it what it is set to, but for the rate, which may be rounded or measured."""

@@ -11,7 +11,6 @@ from functools import partial
 import numpy as np
 
 from qudi.util.instream.device.changes import Changes, carry_out
-from qudi.util.instream.device.hardware import LONGEST_RATE_AGE
 from qudi.util.instream.device.members import Member
 from qudi.util.instream.device.reports import with_calls
 from qudi.util.instream.device.streams import DeviceStreams
@@ -109,8 +108,7 @@ class DevicePolls:
                         _let_go(error)
                         message = f'its samples could not be stored, {_text_of(error)}'
                         stream.end(StreamEnd.FAULT, message, error)
-            is_old = hardware.rate_is_hint and hardware.is_rate_older_than(LONGEST_RATE_AGE)
-            if self.is_rate_wanted or is_old:
+            if self.is_rate_wanted or (hardware.rate_is_hint and hardware.is_rate_old()):
                 self.is_rate_wanted = False
                 hardware.update_rate()
         except BaseException as error:  # a driver may raise anything

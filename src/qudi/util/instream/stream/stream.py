@@ -123,13 +123,10 @@ class BufferedStream:
         with self.lock:
             if not self.readers.is_copying:
                 self.ring.rewind()
-            done = _put_while_read(self, samples, timestamps)
-            if self._ending is not None:  # while the ring waited for room
-                return
-            if done:  # else the array may be one that the ring has lent
-                samples = samples[done:]
-                timestamps = None if timestamps is None else timestamps[done:]
-            self._put_rest(samples, timestamps)
+            if len(samples) > self.ring.free:
+                samples, timestamps = _put_while_read(self, samples, timestamps)
+            if self._ending is None:  # it may end while the ring waits for room
+                self._put_rest(samples, timestamps)
 
     def _put_rest(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
         """Put in samples; if they do not fit, the stream overflows."""
@@ -319,24 +316,21 @@ class BufferedStream:
 
 def _put_while_read(
     stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray | None
-) -> int:
-    """Put in what fits as long as reads make room for the rest; return how many samples."""
-    ring, readers, done = stream.ring, stream.readers, 0
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Put in what fits as long as reads make room for more; return the rest."""
+    ring, readers = stream.ring, stream.readers
     until = time.perf_counter() + stream._longest_copy
-    while not stream.has_ended:
-        count = ring.free
-        if len(samples) - done <= count or not readers.take_from(len(ring) + count):
-            break
-        part = slice(done, done + count)
-        stream._write(samples[part], None if timestamps is None else timestamps[part])
-        done = part.stop
+    while len(samples) > ring.free and readers.take_from(len(ring) + ring.free):
+        here, rest = slice(0, ring.free), slice(ring.free, None)
+        stream._write(samples[here], None if timestamps is None else timestamps[here])
+        samples, timestamps = samples[rest], None if timestamps is None else timestamps[rest]
         readers.wait_for(
             lambda: ring.free > 0 or not readers.take_from(len(ring)),
             until - time.perf_counter(),
         )
-        if not ring.free:
+        if not ring.free or stream.has_ended:
             break
-    return done
+    return samples, timestamps
 
 
 def _overflow(stream: BufferedStream, count: int) -> slice:
