@@ -17,7 +17,7 @@ GAP = '\N{HORIZONTAL ELLIPSIS}'
 
 # Calls whose argument is a text for the user, beside what is raised: by name of the function
 _TELLING = ('warning', 'error', 'exception', 'critical', 'warn', 'with_calls')
-_TELLING += ('_finish', 'end', 'end_stream')
+_TELLING += ('finish', 'end', 'end_stream')
 
 
 @dataclass(frozen=True)

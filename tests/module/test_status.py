@@ -16,6 +16,8 @@ from qudi.interface.data_instream_interface import StreamingMode
 from qtpy import QtCore
 
 from bench import configure
+from qudi.util.instream.device import BufferReports
+from qudi.util.instream.stream import BufferedStream, SampleRing, StreamEnd, TimeLimits
 
 DIRECT = QtCore.Qt.ConnectionType.DirectConnection
 
@@ -279,6 +281,23 @@ def test_what_an_overflow_lost_is_told(bench, wait_until):
     buffer.start_stream()
     bench.produce(62)
     wait_until(lambda: told == [12], 'the loss was told')
+
+
+def test_what_a_read_loses_after_the_end_of_its_stream_is_told_once():
+    told, slot_goes_on = [], threading.Event()
+    limits = TimeLimits(between_signals=0.0)
+    reports = BufferReports('buffer1', slot_goes_on.wait, lambda _: None, told.append, limits)
+    stream = BufferedStream('buffer1', SampleRing(50, 1, float), allow_overwrite=True)
+    reports.changed()  # a slow slot holds up those below
+    stream.put(np.zeros((60, 1)))
+    reports.lost(stream)
+    stream.end(StreamEnd.FAULT, 'the device failed')
+    reports.ended(stream)
+    stream.tally.lost += 7  # of a read that has failed
+    slot_goes_on.set()
+    reports.end()
+    reports.wait(5)
+    assert told == [17]
 
 
 # -------------------------------------------------------------------- log

@@ -192,7 +192,7 @@ BREAKAGES = [
     ),
     Breakage(
         'a strict stream that is only looked at overflows',
-        'BufferedStream._drops_oldest',
+        'BufferedStream.drops_oldest',
         'self._allow_overwrite or (self.is_snapshot and not self.is_read)',
         'self._allow_overwrite',
         'unit/test_stream.py::'

@@ -28,6 +28,7 @@ LEAST_SCORE = 95.0
 # The files, below util/instream, and their tests, below tests/unit
 PARTS = {
     'clock': ('device/clock.py', ['test_clock.py']),
+    'overflow': ('stream/overflow.py', ['test_stream.py', 'test_stream_records.py']),
     'plan': ('device/plan.py', ['test_poll_plan.py']),
     'ring': ('stream/ring.py', ['test_ring.py']),
     'selection': ('stream/selection.py', ['test_selection.py']),

@@ -29,6 +29,7 @@ class LateSamples:
     def __init__(self):
         self.taken = 0
         self.count = 0  # that the next poll finds
+        self.pieces = 1  # in so many pieces
 
     def time_of_next(self, count):
         return count
@@ -42,8 +43,9 @@ class LateSamples:
         pass
 
     def read(self, limit, lend):
-        self.taken += self.count
-        yield np.zeros((self.count, 1)), None
+        for _ in range(self.pieces):
+            self.taken += self.count
+            yield np.zeros((self.count, 1)), None
 
 
 @pytest.fixture
@@ -59,9 +61,14 @@ def stream():
 
 
 @pytest.fixture
-def polls(samples, stream):
+def member(stream):
     member = Member(BufferOptions('buffer1'), reports=None, is_quitting=lambda: False)
     member.stream = stream
+    return member
+
+
+@pytest.fixture
+def polls(samples, member):
     hardware = SimpleNamespace(
         samples=samples,
         half_of_buffer=math.inf,
@@ -71,6 +78,35 @@ def polls(samples, stream):
         hardware=hardware, active=(member,), retire=lambda changes, leaves_stops: None
     )
     return DevicePolls(streams)
+
+
+class Waiting:
+    """A stream whose put has waited for a second."""
+
+    samples_missing, tally, has_ended = math.inf, SimpleNamespace(lost=0), False
+
+    def __init__(self):
+        self.told = []
+
+    def lend(self, count):
+        return None
+
+    def put(self, values, timestamps, waited):
+        self.told.append(waited)
+        return waited + 1.0
+
+    def polled(self, asked_from):
+        pass
+
+
+def test_each_stream_is_told_how_long_the_poll_has_waited_for_others(polls, member, samples):
+    samples.count = 5
+    member.stream = Waiting()
+    polls.poll()
+    polls.poll()
+    samples.pieces = 3
+    polls.poll()
+    assert member.stream.told == [0.0, 0.0, 0.0, 1.0, 2.0], 'it counts for one poll'
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def test_messages_are_found_wherever_they_are_made(tmp_path):
         "    text = f'{name} is gone' + self.reason\n"
         '    _log.warning(text)\n'
         "    _log.info('all is well')\n"
-        "    self._finish(End, f'it has {size} too many')\n"
+        "    self.finish(End, f'it has {size} too many')\n"
         "    later = partial(self.reports.warn, 'it is told later')\n"
         "    told = with_calls(f'{name} has failed', error)\n"
         "    return OSError('not raised here')\n",

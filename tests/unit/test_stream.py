@@ -190,9 +190,34 @@ def test_samples_that_were_lost_on_the_way_end_a_strict_stream_after_what_came_b
 
 def test_samples_that_were_lost_on_the_way_are_counted_where_that_is_allowed():
     stream = with_seven_lost(allow_overwrite=True)
-    assert numbers_of(stream) == ('running', 20, 7, 13, 1, 13)
-    expected = np.concatenate([samples(0, 10), samples(17, 3)]).reshape(-1)
-    assert (stream.read(13)[0] == expected).all()
+    assert numbers_of(stream) == ('running', 20, 17, 3, 1, 10)
+    assert (stream.read(3)[0] == samples(17, 3).reshape(-1)).all()
+
+
+def test_a_read_that_has_begun_does_not_contain_samples_lost_on_the_way():
+    stream, ring = make_watched(allow_overwrite=True)
+    stream.put(samples(0, 20))
+
+    def lose_some():
+        ring.copied_out = lambda: None
+        skip(stream, 7)
+        stream.put(samples(27, 30))
+
+    ring.copied_out = lose_some
+    assert (stream.read(20)[0] == samples(27, 20).reshape(-1)).all()
+    assert stream.status().samples_lost == 27
+    assert_adds_up(stream)
+
+
+def test_after_a_loss_on_the_way_the_newest_sample_is_one_that_came_later(background):
+    stream = make(allow_overwrite=True)
+    stream.put(samples(0, 10))
+    stream.read(10)
+    skip(stream, 7)
+    look = background(stream.look_at_newest)
+    wait_until(lambda: not stream.readers.is_empty or look.done(), 'the look waits')
+    stream.put(samples(17, 1))
+    assert (look.result(5)[0] == samples(17, 1)[0]).all()
 
 
 def test_nothing_is_lost_of_a_stream_that_has_ended():
@@ -371,6 +396,21 @@ def test_a_stream_is_not_abandoned_while_another_read_waits(background):
     assert (read.result(5)[0] == samples(0, 50).reshape(-1)).all()
 
 
+def test_a_stream_is_not_abandoned_while_a_look_waits(background):
+    stream = make(silence_limit=60)
+    look = background(stream.look_at_newest)
+    wait_until(lambda: not stream.readers.is_empty, 'the look waits')
+    read = background(stream.read, 50)
+    wait_for_reader(stream)
+    stream.polled(time.perf_counter() + 61)
+    assert isinstance(read.exception(5), TimeoutError)
+    assert not look.done()
+    assert not stream.is_abandoned
+    stream.polled(time.perf_counter())
+    stream.put(samples(0, 1))
+    assert (look.result(5)[0] == samples(0, 1)[0]).all()
+
+
 def test_a_timeout_of_a_read_larger_than_the_ring_tells_what_it_has_taken(background):
     stream = make(silence_limit=60)
     read = background(stream.read, 1000)
@@ -382,6 +422,28 @@ def test_a_timeout_of_a_read_larger_than_the_ring_tells_what_it_has_taken(backgr
     text = '1000 wanted, 0 unread; 150 were read before and are lost with this read'
     with pytest.raises(TimeoutError, match=text):
         read.result(5)
+    assert stream.status().samples_lost == 150
+    assert stream.status().samples_read == 0
+    assert_adds_up(stream)
+
+
+@pytest.mark.parametrize('cause', [StreamEnd.FAULT, StreamEnd.STOPPED])
+def test_what_a_read_larger_than_the_ring_had_taken_is_lost_when_the_stream_ends(background, cause):
+    stream = make()
+    stream.put(samples(0, 30))
+    stream.read(30)
+    read = background(stream.read, 1000)
+    for first in (30, 80):
+        wait_for_reader(stream)
+        stream.put(samples(first, 50))
+        wait_until(lambda end=first + 50: stream.samples_read == end, 'the read takes them')
+    wait_for_reader(stream)
+    stream.end(cause, 'something happened')
+    text = '30 samples per channel were read, 100 more are lost with this read'
+    with pytest.raises(RuntimeError, match=text):
+        read.result(5)
+    assert (stream.status().samples_read, stream.status().samples_lost) == (30, 100)
+    assert_adds_up(stream)
 
 
 def test_a_stream_is_abandoned_after_a_timeout_until_somebody_reads(background):
@@ -1089,6 +1151,57 @@ def test_a_read_larger_than_the_ring_gets_polls_that_are_larger_too(background, 
     assert (read.result(5)[0] == samples(0, 1000).reshape(-1)).all()
     assert stream.status().samples_lost == 0
     assert_adds_up(stream)
+
+
+@pytest.mark.parametrize('allow_overwrite', [False, True])
+def test_a_read_larger_than_the_ring_gets_all_though_its_thread_is_slow(
+    background, allow_overwrite
+):
+    stream = make(allow_overwrite=allow_overwrite, limits={'longest_copy': 30.0})
+
+    def read_slowly():
+        # Between two pieces as well, where it neither waits nor copies
+        sys.setprofile(lambda frame, event, _: event == 'call' and time.sleep(1e-3))
+        try:
+            return stream.read(400)[0]
+        finally:
+            sys.setprofile(None)
+
+    read = background(read_slowly)
+    wait_for_reader(stream)
+    stream.put(samples(0, 400))
+    assert (read.result(30) == samples(0, 400).reshape(-1)).all()
+    assert stream.status().samples_lost == 0
+
+
+def test_an_overwriting_stream_waits_only_for_reads_that_have_begun(background):
+    stream = make(capacity=100, allow_overwrite=True, limits={'longest_copy': 30.0})
+
+    def read_on():
+        while True:
+            stream.read(30)
+
+    reads = background(read_on)
+    wait_for_reader(stream)
+    background(stream.put, samples(0, 1000)).result(5)
+    assert stream.status().samples_lost >= 800, 'the poll has waited for read after read'
+    stream.end(StreamEnd.STOPPED, 'it was stopped')
+    assert isinstance(reads.exception(5), RuntimeError)
+
+
+def test_a_poll_waits_for_all_overwriting_streams_no_longer_than_for_one():
+    waited = 0.0
+    for allow_overwrite in (True, True, False, True):
+        stream = make(capacity=100, allow_overwrite=allow_overwrite, limits=QUICK_COPY)
+        stream.readers.waiting.append(stream.readers.new_read(100))  # its thread gets no time
+        before, waited = waited, stream.put(samples(0, 150), waited=waited)
+        assert stream.status().samples_lost == 50
+        if before == 0.0 or not allow_overwrite:
+            assert waited >= before + QUICK_COPY['longest_copy']
+        else:
+            assert waited < before + QUICK_COPY['longest_copy'] / 2, (
+                'each slow program would delay the samples of all others'
+            )
 
 
 def test_new_samples_wait_only_for_a_read_that_waits(background):

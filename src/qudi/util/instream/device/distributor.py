@@ -214,7 +214,7 @@ class StreamDistributor:
         """Sample rate in Hz: the hardware's live value while it holds this member's rate.
 
         Where the rate is a hint, it is always the live value. The hardware is asked once per poll
-        at most, and while no buffer streams once per poll interval.
+        at most; while no buffer streams, once per poll interval, or per second if that is shorter.
 
         Raises
         ------

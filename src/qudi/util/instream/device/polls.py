@@ -96,6 +96,7 @@ class DevicePolls:
         if not pairs or samples is None:
             return time.perf_counter(), False
         streams = [stream for _, stream in pairs]
+        waited = 0.0
         try:
             limit = max(stream.samples_missing for stream in streams)
             for piece in samples.read(limit, partial(_lend, streams)):
@@ -103,7 +104,7 @@ class DevicePolls:
                     try:
                         if samples.lost_before:
                             skip(stream, samples.lost_before)
-                        stream.put(*piece)
+                        waited = stream.put(*piece, waited)
                     except Exception as error:  # is no fault of the others
                         _let_go(error)
                         message = f'its samples could not be stored, {_text_of(error)}'

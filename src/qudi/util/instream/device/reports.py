@@ -175,7 +175,7 @@ class BufferReports:
         self._logged_losses.add(lost - told)
 
     def _tell_end(self, stream: BufferedStream, status: StreamStatus) -> None:
-        self._add_lost(stream, status.samples_lost)
+        self._add_lost(stream, stream.tally.lost)  # it may have grown since the end
         self._lost_told = None, 0  # keeps no stream alive
         self._logged_losses.drop()  # the text below has them
         tell = _log.warning if status.state == 'overflow' else _log.info
@@ -199,9 +199,9 @@ def with_calls(text: str, error: BaseException) -> str:
 
 def _log_lost(name: str, count: int) -> None:
     _log.warning(
-        f'"{name}" has lost {count} samples per channel: its program reads too slowly. Read '
-        f'faster, or configure a larger channel_buffer_size; allow_overwrite: False ends the '
-        f'stream instead of losing samples'
+        f'"{name}" has lost {count} samples per channel: its program reads too slowly, or a read '
+        f'of more than its ring holds has failed. Read faster, or configure a larger '
+        f'channel_buffer_size; allow_overwrite: False ends the stream instead of losing samples'
     )
 
 

@@ -14,12 +14,13 @@ TimeLimits      for how long it waits
 
 from qudi.util.instream.stream.errors import naming
 from qudi.util.instream.stream.limits import TimeLimits
+from qudi.util.instream.stream.overflow import skip
 from qudi.util.instream.stream.reader import StreamReader
 from qudi.util.instream.stream.ring import SampleRing
 from qudi.util.instream.stream.selection import Selection
 from qudi.util.instream.stream.settings import BufferOptions, StreamSettings, same_rate
 from qudi.util.instream.stream.status import StreamEnd, StreamStatus
-from qudi.util.instream.stream.stream import BufferedStream, skip
+from qudi.util.instream.stream.stream import BufferedStream
 from qudi.util.instream.stream.taker import StreamTaker
 
 __all__ = [

@@ -28,7 +28,8 @@ class TimeLimits:
     longest_stop, longest_stop_of_failed_read : float
         How long a read waits for the stop that has let it finish.
     longest_copy : float
-        How long new samples wait for the room that a read makes. A thread may get no time.
+        How long new samples wait for the room that a read makes, since a thread may get no time.
+        A poll waits no longer for all streams together that drop their oldest samples.
     watching : float
         A program that looks without waiting for samples is expected to look again within this time.
     between_signals, between_log_lines : float

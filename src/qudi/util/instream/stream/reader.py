@@ -147,7 +147,7 @@ class StreamReader:
                 done = taken.stop if is_whole else 0
         except BaseException:
             with self._stream.lock:
-                self._stream.readers.end_copy()
+                self._stream.tally.lost += done
                 self._stream.readers.fail()
             raise
         with self._stream.lock:
@@ -201,12 +201,12 @@ class StreamReader:
                 is_whole = self._copy(samples[:count], part, overwritten)
         finally:
             with stream.lock:
-                stream.readers.end_copy()
+                stream.readers.end()
         return count
 
     def _begin(self) -> None:
         self._stream.is_read, self._stream.is_abandoned = True, False
-        self._stream.readers.end_copy()
+        self._stream.readers.begin()
 
     def _wait_for_copy(self) -> None:
         readers, stream = self._stream.readers, self._stream
@@ -257,7 +257,7 @@ class StreamReader:
             self._begin()
             read: WaitingRead | None = None
             while stream.readers.is_copying or stream.unread < enough or stream.is_stopped:
-                self._check_end(missing)
+                self._check_end(missing, done)
                 read = read or stream.readers.new_read(enough)
                 if read.is_given_up:
                     counts = f'{count} wanted, {stream.unread} unread'
@@ -267,16 +267,16 @@ class StreamReader:
                 else:
                     stream.wait(read)
             if missing > stream.unread:
-                self._check_end(missing)
+                self._check_end(missing, done)
             there = min(missing, stream.unread)
             stream.readers.begin_copy(there)
             return there
 
-    def _check_end(self, missing: int) -> None:
-        """Raise if a read that needs so many more samples will not get all of them."""
+    def _check_end(self, missing: int, done: int = 0) -> None:
+        """Raise if a read that needs so many more samples than those done will not get all."""
         stream = self._stream
         if stream.has_ended and (stream.is_stopped or stream.unread < missing):
-            raise stream.end_exception()
+            raise stream.end_exception(done)
         if missing > stream.unread + stream.samples_missing:
             raise RuntimeError(
                 f'{missing} more samples were to be read from "{stream.name}", but its finite '
@@ -327,7 +327,7 @@ def _timeout_error(
 ) -> TimeoutError:
     if done:
         counts += f'; {done} were read before and are lost with this read'
-    stream.is_abandoned = not stream.readers.waiting
+    stream.is_abandoned = stream.readers.is_empty
     return TimeoutError(
         f'"{stream.name}" has received no new sample for {limit or 0.0:.3g} s '
         f'({counts}). The stream goes on: check its clock, trigger or light and read again, or '

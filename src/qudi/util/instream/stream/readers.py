@@ -78,6 +78,8 @@ class Readers:
         self._changed = threading.Condition(lock)
         self._silence_limit = math.inf if silence_limit is None else silence_limit
         self._grace = math.ceil(min((limits.grace + poll_interval) / limits.grace_step, 1e6))
+        self._reading: set[int] = set()  # identifiers of the threads whose reads have begun
+        self.returned = 0  # how many reads have returned
         self.waiting: list[WaitingRead] = []  # for samples
         self._others = 0  # threads that wait for anything else
         self.promised = 0  # unread samples that the read in progress will take
@@ -109,6 +111,23 @@ class Readers:
             self._changed.wait(min(timeout, _STEP))
         finally:
             self._others -= 1
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether a read has begun that has not returned."""
+        return bool(self.waiting or self._reading)
+
+    def begin(self) -> None:
+        """Note that a read begins, or goes on after it has copied a part."""
+        self.end_copy()
+        self._reading.add(threading.get_ident())
+
+    def end(self) -> None:
+        """Note that a read returns."""
+        self.end_copy()
+        self._reading.discard(threading.get_ident())
+        self.returned += 1
+        self._changed.notify_all()
 
     def new_read(self, enough: int, timeout: float = math.inf) -> WaitingRead:
         """Return a read that is going to wait for so many unread samples, or for so long (s)."""
@@ -183,10 +202,6 @@ class Readers:
         """Whether a read copies samples at this moment."""
         return self._copier != 0
 
-    def take_from(self, unread: int) -> bool:
-        """Whether a read takes samples at this moment, or is going to from so many unread ones."""
-        return self.is_copying or any(unread >= read.enough for read in self.waiting)
-
     def begin_copy(self, count: int) -> None:
         """Keep other reads away from the oldest samples."""
         self.promised, self._copier = count, threading.get_ident()
@@ -215,7 +230,7 @@ class Readers:
 
     def _return(self, longest_stop: float) -> None:
         self.last_thread, self._read_at = threading.get_ident(), self._now()
-        self._changed.notify_all()
+        self.end()
         if self._is_stopping:
             self.wait_for(lambda: not self._is_stopping, longest_stop)
             self.wait_for(lambda: False, _AFTER_STOP)
@@ -235,10 +250,11 @@ class Readers:
             Whether the stream has ended, so that there is nothing to wait for.
         """
         self._is_stopping = True
+        self._reading.discard(threading.get_ident())  # a mark that an interrupted read has left
         began = self._now()
         while not has_ended():
             now = self._now()
-            if self.waiting or self.is_copying:
+            if self.is_reading:
                 wait_until = max([due_at(read) for read in self.waiting], default=now)
                 if wait_until > began + _DUE_WITHIN:
                     return

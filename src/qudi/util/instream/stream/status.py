@@ -27,9 +27,11 @@ class StreamEnding:
     error: BaseException | None = None
     at: float = field(default_factory=time.perf_counter)
 
-    def exception(self, name: str, read: int, unread: int) -> Exception:
-        """Return what a read raises, with the numbers of samples that were read and are left."""
+    def exception(self, name: str, read: int, unread: int, lost: int = 0) -> Exception:
+        """Return what a read raises: how many samples were read, are left, and lost with it."""
         counts = f'{read} samples per channel were read'
+        if lost:
+            counts += f', {lost} more are lost with this read'
         if unread and self.cause is not StreamEnd.STOPPED:
             counts += f', {unread} more can be read'
         kind = OverflowError if self.cause is StreamEnd.OVERFLOW else RuntimeError

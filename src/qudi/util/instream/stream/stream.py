@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from qudi.util.instream.stream.limits import TimeLimits
+from qudi.util.instream.stream.overflow import put_rest, put_while_read
 from qudi.util.instream.stream.readers import Readers, WaitingRead
 from qudi.util.instream.stream.ring import SampleRing
 from qudi.util.instream.stream.selection import Selection
 from qudi.util.instream.stream.status import StreamEnd, StreamEnding, StreamStatus
 from qudi.util.instream.stream.tally import Attention, Tally
 
-__all__ = ['BufferedStream', 'skip']
+__all__ = ['BufferedStream', 'end_for_quitting']
 
 _LIMITS = TimeLimits()
 
@@ -85,7 +86,7 @@ class BufferedStream:
         self._time_of_next = time_of_next or _at_once
         self._request_poll = request_poll or _ignore
         self.tally, self.attention = Tally(), Attention(limits.watching)
-        self._last_read: tuple[np.ndarray, np.float64 | None] | None = None
+        self.last_read: tuple[np.ndarray, np.float64 | None] | None = None
         self._ending: StreamEnding | None = None
         self.started_at = self.polled_at = self.tally.received_at
         self.is_read = False  # not only looked at its newest sample
@@ -110,53 +111,52 @@ class BufferedStream:
                 self.ring.rewind()
         return self.ring.lend(count)
 
-    def put(self, samples: np.ndarray, timestamps: np.ndarray | None = None) -> None:
-        """Take over samples of shape (count, channels of the device), and timestamps (s).
+    def put(
+        self, samples: np.ndarray, timestamps: np.ndarray | None = None, waited: float = 0.0
+    ) -> float:
+        """Take over samples; where a read makes room for them, wait for that.
 
         The lock is held while they are copied: they should be a few MB at most.
+
+        Parameters
+        ----------
+        samples, timestamps : numpy.ndarray
+            Array of shape (count, channels of the device), and of (count,) in seconds.
+        waited : float
+            How long the poll has waited for streams so far (s). A stream that drops its oldest
+            samples waits for so much less.
+
+        Returns
+        -------
+        float
+            How long the poll has waited now (s).
         """
         if self._ending is not None:
-            return
+            return waited
         samples, timestamps = self._selection.apply(samples, timestamps, self.samples_missing)
         if not len(samples):
-            return
+            return waited
         with self.lock:
             if not self.readers.is_copying:
                 self.ring.rewind()
-            if len(samples) > self.ring.free:
-                samples, timestamps = _put_while_read(self, samples, timestamps)
+            if len(samples) > self.ring.free and self.readers.is_reading:
+                limit = self._longest_copy - (waited if self.drops_oldest else 0.0)
+                began = time.perf_counter()
+                samples, timestamps = put_while_read(self, samples, timestamps, began + limit)
+                waited += time.perf_counter() - began
             if self._ending is None:  # it may end while the ring waits for room
-                self._put_rest(samples, timestamps)
+                put_rest(self, samples, timestamps)
+        return waited
 
-    def _put_rest(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
-        """Put in samples; if they do not fit, the stream overflows."""
-        ring, count = self.ring, len(samples)
-        kept = slice(0, count)
-        if count > ring.free:
-            kept = _overflow(self, count)
-            samples, timestamps = samples[kept], None if timestamps is None else timestamps[kept]
-        lost = count - (kept.stop - kept.start)
-        self._write(samples, timestamps, lost)
-        if lost and not self._drops_oldest:
-            message = (
-                f'its ring of {ring.capacity} samples was full, the samples from index '
-                f'{self.tally.received - lost} on are lost. Read faster, configure a larger '
-                f'channel_buffer_size, or set allow_overwrite: True to lose the oldest samples '
-                f'instead'
-            )
-            self._finish(StreamEnd.OVERFLOW, message)
-        elif self.tally.received >= self.samples_to_acquire:
-            message = f'all {self.tally.received} samples were acquired'
-            self._finish(StreamEnd.FINISHED, message)
-
-    def _write(self, samples: np.ndarray, timestamps: np.ndarray | None, lost: int = 0) -> None:
-        """Write samples, count them with those that are lost after them, and wake reads."""
+    def write(self, samples: np.ndarray, timestamps: np.ndarray | None, lost: int = 0) -> None:
+        """Write samples, count them and others that are lost, wake reads. The lock is held."""
         self.ring.write(samples, timestamps)
         self.tally.receive(len(samples) + lost, lost, len(self.ring))
         self.readers.wake(len(self.ring))
 
     @property
-    def _drops_oldest(self) -> bool:
+    def drops_oldest(self) -> bool:
+        """Whether a full ring drops its oldest samples. Otherwise the stream ends."""
         # A program that only looks at the newest sample reads nothing, so nothing can be missing
         return self._allow_overwrite or (self.is_snapshot and not self.is_read)
 
@@ -192,7 +192,7 @@ class BufferedStream:
             wanted = self._selection.samples_to_skip + self.readers.missing(self.unread)
             if self.attention.is_watched:
                 wanted = 0
-            free = self.ring.capacity if self._drops_oldest else self.ring.free
+            free = self.ring.capacity if self.drops_oldest else self.ring.free
             latest = min(max(1, free // 2), self.samples_missing)
             return wanted, self._selection.samples_to_skip + latest
 
@@ -210,9 +210,10 @@ class BufferedStream:
         """
         with self.lock:
             if not self.has_ended:
-                self._finish(cause, message, error)
+                self.finish(cause, message, error)
 
-    def _finish(self, cause: StreamEnd, message: str, error: BaseException | None = None) -> None:
+    def finish(self, cause: StreamEnd, message: str, error: BaseException | None = None) -> None:
+        """End the stream as `end` does. The lock is held, and the stream has not ended."""
         self._ending = StreamEnding(cause, message.rstrip('.'), error)
         # An ended stream keeps nothing of the device's thread alive
         self._request_poll, self._time_of_next = _ignore, _at_once
@@ -277,10 +278,10 @@ class BufferedStream:
                 **others,
             )
 
-    def end_exception(self) -> Exception:
-        """Return what a read of the ended stream raises."""
+    def end_exception(self, lost: int = 0) -> Exception:
+        """Return what a read of the ended stream raises, with which so many samples are lost."""
         assert self._ending is not None
-        return self._ending.exception(self.name, self.samples_read, self.unread)
+        return self._ending.exception(self.name, self.samples_read - lost, self.unread, lost)
 
     def look(self, at_newest: bool = False) -> None:
         """Note that a program looks for samples without waiting for them."""
@@ -290,16 +291,15 @@ class BufferedStream:
     def wait(self, read: WaitingRead) -> None:
         """Wait until something has changed for a read; end the stream if qudi quits meanwhile."""
         self.attention.end()
-        self._request_poll(
-            self._time_of_next(self._selection.samples_to_skip + read.enough - self.unread)
-        )
+        missing = self._selection.samples_to_skip + read.enough - self.unread
+        self._request_poll(self._time_of_next(missing))
         self.readers.wait(read, self.tally.received_at)
         end_for_quitting(self, read)
 
     @property
     def newest(self) -> tuple[np.ndarray, np.float64 | None] | None:
         """The newest sample and its timestamp; None if there was none yet."""
-        return self.ring.newest() if self.unread else self._last_read
+        return self.ring.newest() if self.unread else self.last_read
 
     def took(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
         """Count samples as read that were copied out of the ring."""
@@ -307,66 +307,18 @@ class BufferedStream:
         if count:
             self.tally.note_read()
             if count == self.unread:
-                self._last_read = (
+                self.last_read = (
                     samples[-1].copy(),
                     None if timestamps is None else timestamps[-1],
                 )
             self.ring.drop(count)
 
 
-def _put_while_read(
-    stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Put in what fits as long as reads make room for more; return the rest."""
-    ring, readers = stream.ring, stream.readers
-    until = time.perf_counter() + stream._longest_copy
-    while len(samples) > ring.free and readers.take_from(len(ring) + ring.free):
-        here, rest = slice(0, ring.free), slice(ring.free, None)
-        stream._write(samples[here], None if timestamps is None else timestamps[here])
-        samples, timestamps = samples[rest], None if timestamps is None else timestamps[rest]
-        readers.wait_for(
-            lambda: ring.free > 0 or not readers.take_from(len(ring)),
-            until - time.perf_counter(),
-        )
-        if not ring.free or stream.has_ended:
-            break
-    return samples, timestamps
-
-
-def _overflow(stream: BufferedStream, count: int) -> slice:
-    """Decide what is lost of new samples and unread ones; return which go into the ring."""
-    ring = stream.ring
-    excess = count - ring.free
-    if not stream._drops_oldest:
-        stream.tally.overflow()
-        return slice(0, count - excess)
-    dropped = min(excess, len(ring))
-    ring.drop(dropped)
-    stream.tally.overflow(dropped)
-    stream.readers.overwritten += 1
-    return slice(max(0, count - ring.capacity), count)
-
-
 def end_for_quitting(stream: BufferedStream, read: WaitingRead) -> bool:
     """End the stream if qudi quits and waits for this read; return whether it has ended."""
     if not stream.has_ended and stream.readers.keeps_from_quitting(read):
-        stream._finish(StreamEnd.STOPPED, 'qudi quits')
+        stream.finish(StreamEnd.STOPPED, 'qudi quits')
     return stream.has_ended
-
-
-def skip(stream: BufferedStream, count: int) -> None:
-    """Note that so many samples were lost before they came here, and before those put in next."""
-    with stream.lock:
-        if not stream.has_ended:
-            stream.tally.receive(count, count, stream.unread)
-            stream.tally.overflow()
-            if not stream._drops_oldest:
-                message = (
-                    f'{count} samples per channel are missing: they were overwritten before they '
-                    f'came here. Configure a larger channel_buffer_size, or set allow_overwrite: '
-                    f'True to go on without them'
-                )
-                stream._finish(StreamEnd.OVERFLOW, message)
 
 
 def _ignore(by: float) -> None:

@@ -1,0 +1,109 @@
+"""What becomes of samples that do not fit into the ring of a stream. Its lock is held."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qudi.util.instream.stream.status import StreamEnd
+
+if TYPE_CHECKING:
+    from qudi.util.instream.stream.stream import BufferedStream
+
+__all__ = ['put_rest', 'put_while_read', 'skip']
+
+
+def put_while_read(
+    stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray | None, end: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Put in what fits, as long as reads make room for more.
+
+    Parameters
+    ----------
+    stream : BufferedStream
+        The stream.
+    samples, timestamps : numpy.ndarray
+        Arrays of shape (count, channels) and (count,).
+    end : float
+        Until when it may wait for room, by perf_counter.
+
+    Returns
+    -------
+    samples, timestamps : numpy.ndarray
+        Those that are left.
+    """
+    ring, readers, returned = stream.ring, stream.readers, stream.readers.returned
+    while len(samples) > ring.free and readers.is_reading:
+        if stream.drops_oldest and readers.returned > returned:
+            break  # it only lets a read finish that has begun
+        here, rest = slice(0, ring.free), slice(ring.free, None)
+        stream.write(samples[here], None if timestamps is None else timestamps[here])
+        samples, timestamps = samples[rest], None if timestamps is None else timestamps[rest]
+        readers.wait_for(lambda: ring.free > 0 or not readers.is_reading, end - time.perf_counter())
+        if not ring.free or stream.has_ended:
+            break
+    return samples, timestamps
+
+
+def put_rest(stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
+    """Put in samples; if they do not fit, the stream overflows."""
+    ring, count = stream.ring, len(samples)
+    kept = slice(0, count)
+    if count > ring.free:
+        kept = _overflow(stream, count)
+        samples, timestamps = samples[kept], None if timestamps is None else timestamps[kept]
+    lost = count - (kept.stop - kept.start)
+    stream.write(samples, timestamps, lost)
+    if lost and not stream.drops_oldest:
+        message = (
+            f'its ring of {ring.capacity} samples was full, the samples from index '
+            f'{stream.tally.received - lost} on are lost. Read faster, configure a larger '
+            f'channel_buffer_size, or set allow_overwrite: True to lose the oldest samples '
+            f'instead'
+        )
+        stream.finish(StreamEnd.OVERFLOW, message)
+    elif stream.tally.received >= stream.samples_to_acquire:
+        message = f'all {stream.tally.received} samples were acquired'
+        stream.finish(StreamEnd.FINISHED, message)
+
+
+def skip(stream: BufferedStream, count: int) -> None:
+    """Note that so many samples were lost before they came here, and before those put in next.
+
+    Takes the lock.
+    """
+    with stream.lock:
+        if stream.has_ended:
+            return
+        stream.tally.receive(count, count, stream.unread)
+        if stream.drops_oldest:
+            _drop_oldest(stream, stream.unread)  # no read may contain the gap
+            stream.last_read = None
+            return
+        stream.tally.overflow()
+        message = (
+            f'{count} samples per channel are missing: they were overwritten before they came '
+            f'here. Configure a larger channel_buffer_size, or set allow_overwrite: True to go on '
+            f'without them'
+        )
+        stream.finish(StreamEnd.OVERFLOW, message)
+
+
+def _overflow(stream: BufferedStream, count: int) -> slice:
+    """Decide what is lost of new samples and unread ones; return which go into the ring."""
+    ring = stream.ring
+    excess = count - ring.free
+    if not stream.drops_oldest:
+        stream.tally.overflow()
+        return slice(0, count - excess)
+    _drop_oldest(stream, min(excess, len(ring)))
+    return slice(max(0, count - ring.capacity), count)
+
+
+def _drop_oldest(stream: BufferedStream, count: int) -> None:
+    """Overwrite unread samples; reads that have begun to take them begin anew."""
+    stream.ring.drop(count)
+    stream.tally.overflow(count)
+    stream.readers.overwritten += 1
