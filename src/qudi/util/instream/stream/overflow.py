@@ -42,7 +42,10 @@ def put_while_read(
         stream.write(samples[here], None if timestamps is None else timestamps[here])
         samples, timestamps = samples[rest], None if timestamps is None else timestamps[rest]
         readers.wait_for(lambda: ring.free > 0 or not readers.is_reading, end - time.perf_counter())
-        if not ring.free or stream.has_ended:
+        if not ring.free:
+            readers.forget()
+            break
+        if stream.has_ended:
             break
     return samples, timestamps
 
@@ -64,9 +67,8 @@ def put_rest(stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray
             f'instead'
         )
         stream.finish(StreamEnd.OVERFLOW, message)
-    elif stream.tally.received >= stream.samples_to_acquire:
-        message = f'all {stream.tally.received} samples were acquired'
-        stream.finish(StreamEnd.FINISHED, message)
+    else:
+        _finish_if_complete(stream)
 
 
 def skip(stream: BufferedStream, count: int) -> None:
@@ -77,12 +79,12 @@ def skip(stream: BufferedStream, count: int) -> None:
     with stream.lock:
         if stream.has_ended:
             return
+        count = int(min(count, stream.samples_missing))
         stream.tally.receive(count, count, stream.unread)
-        if stream.drops_oldest:
-            _drop_oldest(stream, stream.unread)  # no read may contain the gap
-            stream.last_read = None
-            return
         stream.tally.overflow()
+        if stream.drops_oldest:
+            _finish_if_complete(stream)
+            return
         message = (
             f'{count} samples per channel are missing: they were overwritten before they came '
             f'here. Configure a larger channel_buffer_size, or set allow_overwrite: True to go on '
@@ -98,12 +100,14 @@ def _overflow(stream: BufferedStream, count: int) -> slice:
     if not stream.drops_oldest:
         stream.tally.overflow()
         return slice(0, count - excess)
-    _drop_oldest(stream, min(excess, len(ring)))
+    dropped = min(excess, len(ring))
+    ring.drop(dropped)
+    stream.tally.overflow(dropped)
+    stream.readers.overwritten += 1
     return slice(max(0, count - ring.capacity), count)
 
 
-def _drop_oldest(stream: BufferedStream, count: int) -> None:
-    """Overwrite unread samples; reads that have begun to take them begin anew."""
-    stream.ring.drop(count)
-    stream.tally.overflow(count)
-    stream.readers.overwritten += 1
+def _finish_if_complete(stream: BufferedStream) -> None:
+    if stream.tally.received >= stream.samples_to_acquire:
+        message = f'all {stream.tally.received} samples were acquired'
+        stream.finish(StreamEnd.FINISHED, message)

@@ -281,7 +281,8 @@ class StreamReader:
             raise RuntimeError(
                 f'{missing} more samples were to be read from "{stream.name}", but its finite '
                 f'acquisition has {stream.samples_to_acquire} samples in all, of which '
-                f'{stream.samples_read} were read already. Read fewer, or start a new stream'
+                f'{stream.samples_read - done} were read and {stream.tally.lost + done} lost '
+                f'already. Read fewer, or start a new stream'
             )
 
     def _copy(

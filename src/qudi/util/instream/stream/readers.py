@@ -79,7 +79,7 @@ class Readers:
         self._silence_limit = math.inf if silence_limit is None else silence_limit
         self._grace = math.ceil(min((limits.grace + poll_interval) / limits.grace_step, 1e6))
         self._reading: set[int] = set()  # identifiers of the threads whose reads have begun
-        self.returned = 0  # how many reads have returned
+        self.returned = 0  # how many reads that wait for samples have returned
         self.waiting: list[WaitingRead] = []  # for samples
         self._others = 0  # threads that wait for anything else
         self.promised = 0  # unread samples that the read in progress will take
@@ -126,8 +126,11 @@ class Readers:
         """Note that a read returns."""
         self.end_copy()
         self._reading.discard(threading.get_ident())
-        self.returned += 1
         self._changed.notify_all()
+
+    def forget(self) -> None:
+        """Forget reads that make no room: until they go on, nothing waits for them."""
+        self._reading.clear()
 
     def new_read(self, enough: int, timeout: float = math.inf) -> WaitingRead:
         """Return a read that is going to wait for so many unread samples, or for so long (s)."""
@@ -230,6 +233,7 @@ class Readers:
 
     def _return(self, longest_stop: float) -> None:
         self.last_thread, self._read_at = threading.get_ident(), self._now()
+        self.returned += 1
         self.end()
         if self._is_stopping:
             self.wait_for(lambda: not self._is_stopping, longest_stop)
@@ -250,11 +254,11 @@ class Readers:
             Whether the stream has ended, so that there is nothing to wait for.
         """
         self._is_stopping = True
-        self._reading.discard(threading.get_ident())  # a mark that an interrupted read has left
+        self._reading.discard(threading.get_ident())  # of a read that was interrupted
         began = self._now()
         while not has_ended():
             now = self._now()
-            if self.is_reading:
+            if self.is_reading or self.is_copying:
                 wait_until = max([due_at(read) for read in self.waiting], default=now)
                 if wait_until > began + _DUE_WITHIN:
                     return

@@ -123,13 +123,13 @@ class BufferedStream:
         samples, timestamps : numpy.ndarray
             Array of shape (count, channels of the device), and of (count,) in seconds.
         waited : float
-            How long the poll has waited for streams so far (s). A stream that drops its oldest
-            samples waits for so much less.
+            How long the poll has waited for streams that drop their oldest samples (s). One of
+            these waits for so much less.
 
         Returns
         -------
         float
-            How long the poll has waited now (s).
+            The same, with this stream.
         """
         if self._ending is not None:
             return waited
@@ -143,7 +143,8 @@ class BufferedStream:
                 limit = self._longest_copy - (waited if self.drops_oldest else 0.0)
                 began = time.perf_counter()
                 samples, timestamps = put_while_read(self, samples, timestamps, began + limit)
-                waited += time.perf_counter() - began
+                if self.drops_oldest:
+                    waited += time.perf_counter() - began
             if self._ending is None:  # it may end while the ring waits for room
                 put_rest(self, samples, timestamps)
         return waited

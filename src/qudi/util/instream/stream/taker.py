@@ -48,6 +48,7 @@ class StreamTaker(StreamReader):
         stream, ring = self._stream, self._ring
         enough = min(wanted, ring.capacity // 2 or 1)
         with stream.lock:
+            self._begin()
             read = stream.readers.new_read(enough, timeout)
             while stream.unread < enough and not stream.has_ended:
                 if time.perf_counter() >= read.until or read.is_given_up:
