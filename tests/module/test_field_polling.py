@@ -24,7 +24,8 @@ def age_of_newest(bench, data, channel_count, rate):
 def test_the_dummy_streams_with_the_smallest_buffer_that_it_allows(qudi, qtbot):
     qudi.add_dummy()
     qudi.activate('streamer')
-    buffer = qudi.add_buffer('buffer', allow_overwrite=True)
+    # Of three polls, it has room for 0.3 s: a busy machine makes pauses
+    buffer = qudi.add_buffer('buffer', allow_overwrite=True, max_poll_rate=10)
     buffer.configure(['APD'], StreamingMode.CONTINUOUS, 128, 10_000)
     buffer.start_stream()
     read, end = 0, time.perf_counter() + 2.0
@@ -36,6 +37,20 @@ def test_the_dummy_streams_with_the_smallest_buffer_that_it_allows(qudi, qtbot):
     assert 18_000 < status.samples_received < 25_000
     assert read > 1000
     buffer.stop_stream()
+
+
+def test_a_read_that_makes_no_room_does_not_let_the_device_overflow(make_bench, wait_until):
+    bench = make_bench(clocked=True, limits={'longest_copy': 30.0})
+    stuck = bench.buffer('stuck', allow_overwrite=True)
+    other = bench.buffer('other', allow_overwrite=True)
+    for buffer, size in ((stuck, 100), (other, 10_000)):
+        configure(buffer, size=size, rate=10_000.0)
+    other.start_stream()
+    stuck.start_stream()
+    with stuck.stream.lock:
+        stuck.stream.readers.begin()  # of a thread that gets no time
+    wait_until(lambda: other.status.samples_received > 12_000, 'the other one goes on')
+    assert (other.status.state, stuck.status.state) == ('running', 'running')
 
 
 @pytest.mark.parametrize('poll_rate', [10, 30])

@@ -72,6 +72,7 @@ def polls(samples, member):
     hardware = SimpleNamespace(
         samples=samples,
         half_of_buffer=math.inf,
+        spare_time=0.2,
         rate_is_hint=False,
     )
     streams = SimpleNamespace(
@@ -91,8 +92,9 @@ class Waiting:
     def lend(self, count):
         return None
 
-    def put(self, values, timestamps, waited):
+    def put(self, values, timestamps, waited, longest_wait):
         self.told.append(waited)
+        assert longest_wait == 0.2, 'the device would overflow meanwhile'
         return waited + 1.0
 
     def polled(self, asked_from):

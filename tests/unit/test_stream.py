@@ -1220,6 +1220,14 @@ def test_a_read_that_takes_what_is_there_does_not_end_the_wait_for_a_large_one(b
     looks.result(5)
 
 
+@pytest.mark.parametrize('allow_overwrite', [False, True])
+def test_new_samples_wait_no_longer_than_the_device_can_spare(allow_overwrite):
+    stream = make(allow_overwrite=allow_overwrite, limits={'longest_copy': 1e6})
+    stream.readers.waiting.append(stream.readers.new_read(100))  # its thread gets no time
+    stream.put(samples(0, 150), longest_wait=0.02)
+    assert stream.status().samples_lost == 50
+
+
 def test_new_samples_wait_once_for_a_read_that_makes_no_room_any_more():
     stream = make(allow_overwrite=True, limits=QUICK_COPY)
     with stream.lock:

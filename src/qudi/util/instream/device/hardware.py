@@ -271,3 +271,8 @@ class StreamHardware:
         """Number of samples that fill half of its own buffer, at least 1; inf if not known."""
         size = self.reported.channel_buffer_size
         return max(1, size // 2) if size > 0 else math.inf
+
+    @property
+    def spare_time(self) -> float:
+        """Seconds in which half of its own buffer is filled; inf if not known."""
+        return self.half_of_buffer / self.sample_rate if self.sample_rate > 0 else math.inf

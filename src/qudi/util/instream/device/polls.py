@@ -96,7 +96,7 @@ class DevicePolls:
         if not pairs or samples is None:
             return time.perf_counter(), False
         streams = [stream for _, stream in pairs]
-        waited = 0.0
+        waited, longest_wait = 0.0, hardware.spare_time
         try:
             limit = max(stream.samples_missing for stream in streams)
             for piece in samples.read(limit, partial(_lend, streams)):
@@ -104,7 +104,7 @@ class DevicePolls:
                     try:
                         if samples.lost_before:
                             skip(stream, samples.lost_before)
-                        waited = stream.put(*piece, waited)
+                        waited = stream.put(*piece, waited, longest_wait)
                     except Exception as error:  # is no fault of the others
                         _let_go(error)
                         message = f'its samples could not be stored, {_text_of(error)}'

@@ -29,7 +29,8 @@ class TimeLimits:
         How long a read waits for the stop that has let it finish.
     longest_copy : float
         How long new samples wait for the room that a read makes, since a thread may get no time.
-        A poll waits no longer for all streams together that drop their oldest samples.
+        A poll waits no longer for all streams together that drop their oldest samples, and never
+        longer than half of the device's buffer lasts.
     watching : float
         A program that looks without waiting for samples is expected to look again within this time.
     between_signals, between_log_lines : float

@@ -49,10 +49,9 @@ class StreamReader:
             if stream.is_stopped:
                 return 0
             stream.look()
-            available = stream.unread - stream.readers.promised
             if stream.has_ended and stream.unread == 0:
                 raise stream.end_exception()
-            return max(0, available)
+            return max(0, stream.unread - stream.readers.promised)
 
     def newest(self) -> tuple[np.ndarray, np.float64 | None]:
         """Return the newest sample, which stays unread; wait if there is none yet.

@@ -112,7 +112,11 @@ class BufferedStream:
         return self.ring.lend(count)
 
     def put(
-        self, samples: np.ndarray, timestamps: np.ndarray | None = None, waited: float = 0.0
+        self,
+        samples: np.ndarray,
+        timestamps: np.ndarray | None = None,
+        waited: float = 0.0,
+        longest_wait: float = math.inf,
     ) -> float:
         """Take over samples; where a read makes room for them, wait for that.
 
@@ -125,6 +129,8 @@ class BufferedStream:
         waited : float
             How long the poll has waited for streams that drop their oldest samples (s). One of
             these waits for so much less.
+        longest_wait : float
+            How long the device can spare (s).
 
         Returns
         -------
@@ -140,7 +146,8 @@ class BufferedStream:
             if not self.readers.is_copying:
                 self.ring.rewind()
             if len(samples) > self.ring.free and self.readers.is_reading:
-                limit = self._longest_copy - (waited if self.drops_oldest else 0.0)
+                limit = min(self._longest_copy, longest_wait)
+                limit -= waited if self.drops_oldest else 0.0
                 began = time.perf_counter()
                 samples, timestamps = put_while_read(self, samples, timestamps, began + limit)
                 if self.drops_oldest:
