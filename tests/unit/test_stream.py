@@ -204,6 +204,16 @@ def test_a_finite_stream_whose_last_samples_are_lost_on_the_way_is_finished(want
     assert_adds_up(stream)
 
 
+def test_what_was_lost_before_the_start_is_no_loss():
+    stream = make(samples_to_skip=5)
+    stream.put(samples(0, 3))
+    skip(stream, 7)
+    stream.put(samples(10, 4))
+    assert numbers_of(stream) == ('running', 2, 0, 2, 0, 2)
+    skip(stream, 7)
+    assert stream.status().state == 'overflow'
+
+
 def test_nothing_is_lost_of_a_stream_that_has_ended():
     stream = make()
     stream.end(StreamEnd.STOPPED, 'it was stopped')
@@ -1234,6 +1244,11 @@ def test_new_samples_wait_once_for_a_read_that_makes_no_room_any_more():
         stream.readers.begin()  # of a read that was interrupted where nothing can be mended
     assert stream.put(samples(0, 150)) >= QUICK_COPY['longest_copy']
     assert stream.put(samples(150, 150)) == 0.0
+    with stream.lock:
+        stream.readers.begin_copy(10)  # it goes on at last
+    assert stream.put(samples(150, 150)) >= QUICK_COPY['longest_copy']
+    with stream.lock:
+        stream.readers.end()
     stream.read(10)
     assert stream.put(samples(300, 150)) == 0.0
 

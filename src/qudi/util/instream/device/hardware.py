@@ -274,5 +274,7 @@ class StreamHardware:
 
     @property
     def spare_time(self) -> float:
-        """Seconds in which half of its own buffer is filled; inf if not known."""
-        return self.half_of_buffer / self.sample_rate if self.sample_rate > 0 else math.inf
+        """Seconds for which a poll may wait, in which half of its own buffer is filled."""
+        if self._device is not None or self.sample_rate <= 0:  # of another qudi, a thread fetches
+            return math.inf
+        return self.half_of_buffer / self.sample_rate

@@ -29,7 +29,7 @@ class TimeLimits:
         How long a read waits for the stop that has let it finish.
     longest_copy : float
         How long new samples wait for the room that a read makes, since a thread may get no time.
-        A poll waits no longer for all streams together that drop their oldest samples, and never
+        A poll waits no longer for all streams together that drop their oldest samples, and for none
         longer than half of the device's buffer lasts.
     watching : float
         A program that looks without waiting for samples is expected to look again within this time.

@@ -77,7 +77,7 @@ def skip(stream: BufferedStream, count: int) -> None:
     Takes the lock.
     """
     with stream.lock:
-        if stream.has_ended:
+        if stream.has_ended or stream.selection.samples_to_skip > 0:  # older than the stream
             return
         count = int(min(count, stream.samples_missing))
         stream.tally.receive(count, count, stream.unread)

@@ -208,6 +208,7 @@ class Readers:
     def begin_copy(self, count: int) -> None:
         """Keep other reads away from the oldest samples."""
         self.promised, self._copier = count, threading.get_ident()
+        self._reading.add(self._copier)
 
     def made_room(self, count: int) -> None:
         """Note that the read in progress has copied so many samples."""
@@ -254,7 +255,7 @@ class Readers:
             Whether the stream has ended, so that there is nothing to wait for.
         """
         self._is_stopping = True
-        self._reading.discard(threading.get_ident())  # of a read that was interrupted
+        self.end()  # what a read of this thread has left that was interrupted
         began = self._now()
         while not has_ended():
             now = self._now()

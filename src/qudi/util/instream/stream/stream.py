@@ -79,7 +79,7 @@ class BufferedStream:
         self.ring = ring
         self.silence_limit = math.inf if silence_limit is None else silence_limit
         self.first_limit = first_limit
-        self._selection = selection or Selection()
+        self.selection = selection or Selection()
         self._allow_overwrite = allow_overwrite
         self._longest_copy = limits.longest_copy
         self.samples_to_acquire = math.inf if samples_to_acquire is None else samples_to_acquire
@@ -104,7 +104,7 @@ class BufferedStream:
 
         As `SampleRing.lend`; None if the samples will not go into the ring as they are.
         """
-        if self._ending is not None or not self._selection.is_all:
+        if self._ending is not None or not self.selection.is_all:
             return None
         with self.lock:
             if not self.readers.is_copying:
@@ -139,7 +139,7 @@ class BufferedStream:
         """
         if self._ending is not None:
             return waited
-        samples, timestamps = self._selection.apply(samples, timestamps, self.samples_missing)
+        samples, timestamps = self.selection.apply(samples, timestamps, self.samples_missing)
         if not len(samples):
             return waited
         with self.lock:
@@ -197,12 +197,12 @@ class BufferedStream:
         with self.lock:
             if self.has_ended:
                 return math.inf, math.inf
-            wanted = self._selection.samples_to_skip + self.readers.missing(self.unread)
+            wanted = self.selection.samples_to_skip + self.readers.missing(self.unread)
             if self.attention.is_watched:
                 wanted = 0
             free = self.ring.capacity if self.drops_oldest else self.ring.free
             latest = min(max(1, free // 2), self.samples_missing)
-            return wanted, self._selection.samples_to_skip + latest
+            return wanted, self.selection.samples_to_skip + latest
 
     def end(self, cause: StreamEnd, message: str, error: BaseException | None = None) -> None:
         """End the stream and wake all waiting reads; without effect if it has ended already.
@@ -237,7 +237,7 @@ class BufferedStream:
         missing = read.enough - self.unread
         if missing <= 0:
             return time.perf_counter()
-        due = self._time_of_next(self._selection.samples_to_skip + missing)
+        due = self._time_of_next(self.selection.samples_to_skip + missing)
         if math.isfinite(due):
             return due
         if self.tally.received == 0:
@@ -281,7 +281,7 @@ class BufferedStream:
                 allow_overwrite=self._allow_overwrite,
                 running_time=(now if ending is None else ending.at) - self.started_at,
                 age=now - self.tally.received_at if self.tally.received else None,
-                timestamp_offset=self._selection.timestamp_offset,
+                timestamp_offset=self.selection.timestamp_offset,
                 **self.tally.numbers(self.unread),
                 **others,
             )
@@ -299,7 +299,7 @@ class BufferedStream:
     def wait(self, read: WaitingRead) -> None:
         """Wait until something has changed for a read; end the stream if qudi quits meanwhile."""
         self.attention.end()
-        missing = self._selection.samples_to_skip + read.enough - self.unread
+        missing = self.selection.samples_to_skip + read.enough - self.unread
         self._request_poll(self._time_of_next(missing))
         self.readers.wait(read, self.tally.received_at)
         end_for_quitting(self, read)
