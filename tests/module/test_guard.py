@@ -46,6 +46,7 @@ def test_the_device_is_free_again_after_a_fault(bench, fault, wait_until):
         else:
             bench.device.produce(10)
             wait_until(lambda: buffer.module_state() == 'idle', 'the fault was noticed')
+            bench.let_poll_finish()  # a report of the start may tell of the end before it
     bench.device.faults.clear()
     if bench.device.module_state() == 'locked':
         bench.device.stop_stream()
