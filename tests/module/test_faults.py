@@ -219,14 +219,15 @@ def test_a_device_that_hangs_past_the_deactivation_is_not_used_by_two(
     if hang != 'block in read':
         background(buffer.start_stream)
     wait_until(lambda: bench.device.blocked, 'the device hangs')
+    (distributor,) = registry.distributors()
     bench.qudi.deactivate('buffer1')
     assert registry.distributors() == []
     with pytest.raises(RuntimeError, match='"streamer" cannot be used: one of its calls, from'):
         registry.acquire(bench.device, TimeLimits(patience=0.1))
     bench.device.faults.clear()
     bench.device.released.set()
-    wait_until(lambda: bench.device.module_state() == 'idle', 'the device was stopped later')
-    wait_until(lambda: not bench.device.blocked, 'the call returned')
+    wait_until(distributor.wait_until_left, 'the device was left')
+    assert bench.device.module_state() == 'idle', 'the device was not stopped'
     bench.qudi.activate('buffer1').start_stream()
     bench.produce(5)
     bench.assert_delivers(buffer, 0, 5)
