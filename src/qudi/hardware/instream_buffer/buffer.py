@@ -74,6 +74,8 @@ class DataInStreamBuffer(DataInStreamInterface):
             streamer: 'instream_dummy'
     """
 
+    locks_module_state = True  # other threads do: a buffer on this one must not watch them
+
     # Both at most once a second, from any thread; then the last end, and the sum of the lost
     sigStreamEnded = QtCore.Signal(str)  # why: the value of a StreamEnd
     sigSamplesLost = QtCore.Signal(object)  # samples per channel lost since the last time (int)

@@ -28,7 +28,8 @@ class DeviceState:
         self._streamer = streamer
         self._name = name
         self._is_started = False  # from here
-        self.is_kept: bool | None = None  # by the module; known from the first start on
+        # By the module; known from the first start on, of a buffer at once
+        self.is_kept = True if getattr(streamer, 'locks_module_state', None) is True else None
 
     @property
     def _state(self) -> str:
@@ -43,6 +44,9 @@ class DeviceState:
     def starting(self) -> Iterator[None]:
         """Watch the state while the device is started."""
         self._is_started = True
+        if self.is_kept:
+            yield
+            return
         changes: list[object] = []  # tell a module that has stopped from one without a state
         try:
             with _connected(self._streamer.module_state, changes.append):
@@ -68,7 +72,10 @@ class DeviceState:
 
 @contextmanager
 def _connected(module_state: Any, slot: Callable[[object], None]) -> Iterator[None]:
-    """Have a slot called at each change of a state, in the thread of the change."""
+    """Have a slot called at each change of a state, in the thread of the change.
+
+    PySide2 5.15 crashes if another thread emits the signal while this connects or disconnects.
+    """
     signal = getattr(module_state, 'sigStateChanged', None)
     if signal is None:  # in another process
         yield
