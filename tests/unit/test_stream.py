@@ -763,6 +763,20 @@ def test_a_read_beyond_the_end_of_a_finite_stream_is_refused_at_once_and_takes_n
     assert stream.available_samples == 6
 
 
+def test_a_large_read_that_a_loss_makes_impossible_tells_what_is_lost(background):
+    stream = make(allow_overwrite=True, samples_to_acquire=400)
+    read = background(stream.read, 400)
+    wait_for_reader(stream)
+    stream.put(samples(0, 100))
+    wait_until(lambda: stream.samples_read == 100, 'the read takes them')
+    skip(stream, 100)
+    stream.put(samples(200, 50))
+    with pytest.raises(RuntimeError, match='of which 0 were read and 200 lost already'):
+        read.result(5)
+    assert stream.status().samples_lost == 200
+    assert_adds_up(stream)
+
+
 def test_a_timeout_beyond_what_the_system_can_wait_for_is_no_error(background):
     stream = make(silence_limit=1e12)
     future = background(stream.read, 5)
@@ -1231,10 +1245,10 @@ def test_a_read_that_takes_what_is_there_does_not_end_the_wait_for_a_large_one(b
 
 
 @pytest.mark.parametrize('allow_overwrite', [False, True])
-def test_new_samples_wait_no_longer_than_the_device_can_spare(allow_overwrite):
+def test_new_samples_wait_no_longer_than_the_device_can_spare(background, allow_overwrite):
     stream = make(allow_overwrite=allow_overwrite, limits={'longest_copy': 1e6})
     stream.readers.waiting.append(stream.readers.new_read(100))  # its thread gets no time
-    stream.put(samples(0, 150), longest_wait=0.02)
+    background(stream.put, samples(0, 150), None, 0.0, 0.02).result(5)
     assert stream.status().samples_lost == 50
 
 

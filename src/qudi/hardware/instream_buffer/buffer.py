@@ -74,7 +74,7 @@ class DataInStreamBuffer(DataInStreamInterface):
             streamer: 'instream_dummy'
     """
 
-    locks_module_state = True  # other threads do: a buffer on this one must not watch them
+    locks_module_state = True  # in threads of its own: PySide2 may crash if that is watched
 
     # Both at most once a second, from any thread; then the last end, and the sum of the lost
     sigStreamEnded = QtCore.Signal(str)  # why: the value of a StreamEnd

@@ -1,4 +1,4 @@
-"""What becomes of samples that do not fit into the ring of a stream. Its lock is held."""
+"""What becomes of samples that do not fit into the ring of a stream, or were lost before it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ['put_rest', 'put_while_read', 'skip']
 def put_while_read(
     stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray | None, end: float
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Put in what fits, as long as reads make room for more.
+    """Put in what fits, as long as reads make room for more. The stream's lock is held.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def put_while_read(
 
 
 def put_rest(stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
-    """Put in samples; if they do not fit, the stream overflows."""
+    """Put in samples; if they do not fit, the stream overflows. Its lock is held."""
     ring, count = stream.ring, len(samples)
     kept = slice(0, count)
     if count > ring.free:
@@ -72,10 +72,7 @@ def put_rest(stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray
 
 
 def skip(stream: BufferedStream, count: int) -> None:
-    """Note that so many samples were lost before they came here, and before those put in next.
-
-    Takes the lock.
-    """
+    """Note that so many samples were lost before they came here, and before those put in next."""
     with stream.lock:
         if stream.has_ended or stream.selection.samples_to_skip > 0:  # older than the stream
             return

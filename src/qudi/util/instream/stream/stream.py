@@ -86,7 +86,7 @@ class BufferedStream:
         self._time_of_next = time_of_next or _at_once
         self._request_poll = request_poll or _ignore
         self.tally, self.attention = Tally(), Attention(limits.watching)
-        self.last_read: tuple[np.ndarray, np.float64 | None] | None = None
+        self._last_read: tuple[np.ndarray, np.float64 | None] | None = None
         self._ending: StreamEnding | None = None
         self.started_at = self.polled_at = self.tally.received_at
         self.is_read = False  # not only looked at its newest sample
@@ -135,7 +135,7 @@ class BufferedStream:
         Returns
         -------
         float
-            The same, with this stream.
+            The same, with the time for this stream.
         """
         if self._ending is not None:
             return waited
@@ -307,7 +307,7 @@ class BufferedStream:
     @property
     def newest(self) -> tuple[np.ndarray, np.float64 | None] | None:
         """The newest sample and its timestamp; None if there was none yet."""
-        return self.ring.newest() if self.unread else self.last_read
+        return self.ring.newest() if self.unread else self._last_read
 
     def took(self, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
         """Count samples as read that were copied out of the ring."""
@@ -315,7 +315,7 @@ class BufferedStream:
         if count:
             self.tally.note_read()
             if count == self.unread:
-                self.last_read = (
+                self._last_read = (
                     samples[-1].copy(),
                     None if timestamps is None else timestamps[-1],
                 )
