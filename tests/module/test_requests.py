@@ -1,9 +1,13 @@
 """Each buffer keeps its own request; only a stream that can serve it is shared."""
 
+import threading
+import time
+
 import pytest
 from qudi.interface.data_instream_interface import StreamingMode
 
 from bench import configure
+from qudi.util.instream.device import registry
 from qudi.util.instream.stream import StreamEnd
 
 
@@ -375,6 +379,38 @@ def test_the_live_rate_is_not_reported_for_another_request(bench):
     assert (first.sample_rate, second.sample_rate) == (10, 20)
 
 
+@pytest.mark.parametrize('who', ['the same buffer', 'another buffer'])
+def test_a_rate_read_during_a_configure_belongs_to_its_request(
+    bench, background, monkeypatch, wait_until, who
+):
+    """A request for 200 Hz stays one, whenever another thread looks at the rate."""
+    first, second = bench.buffers(2)
+    configure(second, rate=50)
+    configure(first, rate=50 if who == 'the same buffer' else 200)
+    device_configure, begun, go_on = bench.device.configure, threading.Event(), threading.Event()
+
+    def configure_slowly(**values):
+        time.sleep(0.01)  # ten poll intervals: the rate is asked for again
+        device_configure(**values)
+        begun.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(bench.device, 'configure', configure_slowly)
+    if who == 'the same buffer':
+        change = background(lambda: configure(first, rate=200))
+    else:
+        change = background(lambda: configure(second, rate=50))
+    assert begun.wait(10)
+    rate = background(lambda: first.sample_rate)
+    (distributor,) = registry.distributors()
+    wait_until(lambda: len(distributor.thread.jobs), 'the look at the rate was queued')
+    go_on.set()
+    change.result(5)
+    assert rate.result(5) == 200, 'the buffer told the rate of another request'
+    configure(first, rate=200)
+    assert bench.device.configure_calls[-1][3] == 200, 'the device got another rate than requested'
+
+
 def test_a_measured_rate_alone_does_not_make_start_configure_the_device(make_bench):
     bench = make_bench(sample_timing='TIMESTAMP')
     bench.device.faults.add('measure rate')
@@ -383,6 +419,22 @@ def test_a_measured_rate_alone_does_not_make_start_configure_the_device(make_ben
     buffer.start_stream()
     buffer.stop_stream()
     assert len(bench.device.configure_calls) == 1
+
+
+def test_a_device_that_cannot_tell_its_rate_is_believed_to_have_the_requested_one(
+    bench, monkeypatch
+):
+    (first,) = bench.buffers(1)
+    configure(first, rate=50)
+
+    def fail(device):
+        raise OSError('The device cannot tell')
+
+    monkeypatch.setattr(type(bench.device), 'sample_rate', property(fail))
+    configure(first, rate=200)
+    assert first.sample_rate == 200
+    configure(first, rate=50)
+    assert bench.device.configure_calls[-1][3] == 50
 
 
 def test_a_device_that_does_not_deliver_a_channel_is_refused(bench):

@@ -225,8 +225,8 @@ def test_a_slot_that_starts_while_the_device_stops_is_refused(bench):
 # -------------------------------------------------------------------- odd devices
 
 
-@pytest.mark.parametrize('rate', [math.inf, math.nan])
-def test_a_measured_rate_that_is_no_number_harms_nothing(make_bench, monkeypatch, rate):
+@pytest.mark.parametrize('rate', [0.0, math.inf, math.nan])
+def test_a_measured_rate_that_no_samples_can_have_harms_nothing(make_bench, monkeypatch, rate):
     bench = make_bench(sample_timing='TIMESTAMP')
     (buffer,) = bench.buffers(1)
     configure(buffer)

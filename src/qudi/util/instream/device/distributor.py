@@ -222,17 +222,19 @@ class StreamDistributor:
             If no buffer streams and the hardware hangs.
         """
         member, hardware = self._member(name), self._hardware
-        own, applied = member.settings, hardware.applied
-        if own is not None and not hardware.holds_rate(own.sample_rate):
+        own = member.settings
+        if own is None or hardware.answers(own.sample_rate, hardware.live_rate):
+            if self._streams.active:
+                self.polls.is_rate_wanted = True
+            elif hardware.is_rate_old(member.poll_interval):
+                self.thread.run(hardware.update_rate, f'"{name}" cannot tell its sample rate')
+        # Only now, since another thread may have configured the hardware during that call
+        live, own = hardware.live_rate, member.settings
+        if own is not None and not hardware.answers(own.sample_rate, live):
             return own.sample_rate
-        if self._streams.active:
-            self.polls.is_rate_wanted = True
-        elif hardware.is_rate_old(member.poll_interval):
-            self.thread.run(hardware.update_rate, f'"{name}" cannot tell its sample rate')
-        rate = hardware.sample_rate
-        if applied is not None:
-            member.rates_told.append((rate, applied.sample_rate))
-        return rate
+        if live.requested is not None:
+            member.rates_told.append((live.told, live.requested))
+        return live.told
 
     # ---------------------------------------------------------------- changing
 

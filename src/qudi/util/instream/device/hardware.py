@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from qudi.interface.data_instream_interface import DataInStreamConstraints, StreamingMode
@@ -26,6 +26,17 @@ _LONGEST_RATE_AGE = 1.0
 
 # By how much the rate that a device measures may differ from the one that it is set to
 _MEASURING_ERROR = 0.05
+
+
+class LiveRate(NamedTuple):
+    """What the hardware told about its sample rate, and the request it answers; both in Hz.
+
+    One value, since another thread that read them one after the other could pair the rate of a new
+    request with an old request.
+    """
+
+    told: float
+    requested: float | None  # None before its first `configure`
 
 
 class StreamHardware:
@@ -55,7 +66,7 @@ class StreamHardware:
         timing = self.constraints.sample_timing.name
         self.rate_is_hint = timing != 'CONSTANT'
         self.has_timestamps = timing == 'TIMESTAMP'
-        self.sample_rate = float(self.constraints.sample_rate.default)  # live value, in Hz
+        self.live_rate = LiveRate(float(self.constraints.sample_rate.default), None)
         self._rate_asked_at = -math.inf
         self._rates: dict[float, float] = {}  # that it told, by the rates that were requested
         # The request it was last configured with, and what it reported right after
@@ -76,6 +87,11 @@ class StreamHardware:
     def channels(self) -> list[Hashable]:
         """The channels that it delivers, in its own order."""
         return list(self.reported.channels)
+
+    @property
+    def sample_rate(self) -> float:
+        """Its live sample rate, in Hz, as last told."""
+        return self.live_rate.told
 
     @property
     def asked_channels(self) -> list[Hashable]:
@@ -103,7 +119,8 @@ class StreamHardware:
         except Exception:  # for example with all channels off
             return False
         if math.isfinite(rate):
-            self.sample_rate = rate
+            requested = None if self.applied is None else self.applied.sample_rate
+            self.live_rate = LiveRate(rate, requested)
         return 0 < rate < math.inf
 
     def is_rate_old(self, age: float = _LONGEST_RATE_AGE) -> bool:
@@ -134,6 +151,7 @@ class StreamHardware:
         )
         if self.applied is None or not is_as_left:
             self.applied = self._reported_after = self.reported
+            self.live_rate = self.live_rate._replace(requested=self.applied.sample_rate)
         return self.applied
 
     def ordered(self, request: StreamSettings) -> StreamSettings:
@@ -159,6 +177,8 @@ class StreamHardware:
             sample_rate=request.sample_rate,
         )
         self.applied = request
+        # If it cannot tell, it is believed to do what was requested
+        self.live_rate = LiveRate(request.sample_rate, request.sample_rate)
         if self.update_rate() and not self.rate_is_hint:
             self._rates[request.sample_rate] = self.sample_rate
         self.reported = self._reported_after = self._report()
@@ -171,11 +191,11 @@ class StreamHardware:
             or same_rate(self._rates.get(first, first), self._rates.get(second, second))
         )
 
-    def holds_rate(self, rate: float) -> bool:
-        """Whether its live rate is what a request for that rate gets."""
+    def answers(self, rate: float, live: LiveRate) -> bool:
+        """Whether that live rate is what a request for `rate` gets."""
         if self.rate_is_hint:
             return True
-        return self.applied is not None and self.are_same_rates(rate, self.applied.sample_rate)
+        return live.requested is not None and self.are_same_rates(rate, live.requested)
 
     # ---------------------------------------------------------------- start and stop
 
