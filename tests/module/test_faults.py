@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from qudi.interface.data_instream_interface import StreamingMode
 
 from bench import configure
 from qudi.util.instream.device import registry
@@ -137,6 +138,40 @@ def test_a_device_that_needs_a_moment_to_stop_is_stopped_once(bench, monkeypatch
     first.stop_stream()
     assert len(stops) == 1, "somebody else's stream may have been stopped"
     stop()
+
+
+@pytest.mark.parametrize('succeeds', [True, False], ids=['succeeds', 'fails'])
+def test_a_stop_waits_until_the_device_is_stopped_after_the_last_sample(
+    bench, background, monkeypatch, wait_until, succeeds
+):
+    """The end of a finite acquisition stops the device by itself, which may take a while."""
+    (buffer,) = bench.buffers(1)
+    configure(buffer, mode=StreamingMode.FINITE, size=10)
+    stop_device, stopping, go_on = bench.device.stop_stream, threading.Event(), threading.Event()
+
+    def stop_slowly():
+        stopping.set()
+        assert go_on.wait(10)
+        stop_device()
+
+    monkeypatch.setattr(bench.device, 'stop_stream', stop_slowly)
+    buffer.start_stream()
+    bench.device.produce(10)
+    assert stopping.wait(10)
+    if not succeeds:
+        bench.device.faults.add('raise in stop')
+    stop = background(buffer.stop_stream)
+    (distributor,) = registry.distributors()
+    wait_until(lambda: stop.done() or len(distributor.thread.jobs), 'the stop was queued')
+    assert not stop.done(), 'stop_stream returned while the device was being stopped'
+    go_on.set()
+    if succeeds:
+        stop.result(5)
+    else:
+        assert 'does not stop' in str(stop.exception(5)), 'the program is not told'
+        bench.device.faults.clear()
+        buffer.stop_stream()
+    assert bench.device.module_state() == 'idle'
 
 
 def test_an_idle_buffer_does_not_make_up_for_the_failed_stop_of_another(bench):

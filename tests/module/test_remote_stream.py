@@ -416,6 +416,34 @@ def test_the_end_of_a_stream_leaves_that_of_another_program_alone(
     far.stop_stream()
 
 
+def test_a_late_stop_of_a_client_leaves_the_start_of_another_one_alone(
+    remote, server, background, wait_until
+):
+    """The stream of the first one has ended by itself, and the start of the second one is slow."""
+    bench, _ = remote()
+    far = bench.qudi['far']
+    configure(far, mode=StreamingMode.FINITE, size=10)
+    clients = [server.connect() for _ in range(2)]
+    first, second = [client.root.get_module_instance('far') for client in clients]
+    first.start_stream()
+    bench.device.produce(10)
+    wait_until(lambda: bench.device.module_state() == 'idle', 'the device is stopped')
+    bench.device.configure(['a', 'b', 'c'], StreamingMode.CONTINUOUS, 500, 50.0)
+    bench.device.faults.add('configure slowly')
+    started = background(second.start_stream)
+    wait_until(lambda: bench.device.blocked, 'the start has begun')
+    stopped = background(first.stop_stream)
+    threads = [distributor.thread for distributor in registry.distributors()]
+    wait_until(lambda: any(len(thread.jobs) for thread in threads), 'the stop was queued')
+    bench.device.released.set()
+    started.result(10)
+    assert 'cannot be stopped for the client at' in str(stopped.exception(10))
+    assert far.status.state == 'running', 'the stream of another program was stopped'
+    second.stop_stream()
+    for client in clients:
+        client.close()
+
+
 def test_a_late_request_of_the_last_stream_takes_nothing_of_this_one(remote):
     bench, stream = remote()
     configure(stream)

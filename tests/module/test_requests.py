@@ -1,5 +1,6 @@
 """Each buffer keeps its own request; only a stream that can serve it is shared."""
 
+import math
 import threading
 import time
 
@@ -419,6 +420,49 @@ def test_a_measured_rate_alone_does_not_make_start_configure_the_device(make_ben
     buffer.start_stream()
     buffer.stop_stream()
     assert len(bench.device.configure_calls) == 1
+
+
+def test_a_rate_far_from_the_request_does_not_stand_for_it(bench, monkeypatch, wait_until):
+    """As a device tells that was set by another program, or that goes on telling its last rate."""
+    (buffer,) = bench.buffers(1)
+    configure(buffer, rate=200)
+    monkeypatch.setattr(type(bench.device), 'sample_rate', property(lambda device: 50.0))
+    wait_until(lambda: buffer.sample_rate == 50, 'the rate of the device is told')
+    configure(buffer, rate=50)
+    assert bench.device.configure_calls[-1][3] == 50
+
+
+def test_a_device_that_set_its_rate_and_then_refused_the_request_gets_the_same_one_again(
+    bench, monkeypatch
+):
+    (buffer,) = bench.buffers(1)
+    configure(buffer, rate=50)
+    device_configure = bench.device.configure
+
+    def configure_and_fail(**values):
+        device_configure(**values)
+        raise OSError('The trigger line is not set')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.device, 'configure', configure_and_fail)
+        with pytest.raises(OSError, match='trigger line'):
+            configure(buffer, rate=51)
+    assert bench.device.sample_rate == 51
+    time.sleep(0.01)  # ten poll intervals: the rate is asked for again
+    assert buffer.sample_rate == 50, 'it is the last request that succeeded'
+    configure(buffer, rate=51)
+    assert bench.device.configure_calls[-1][3] == 51
+
+
+def test_a_measured_rate_is_kept_until_the_device_tells_another_one(make_bench, monkeypatch):
+    bench = make_bench(sample_timing='TIMESTAMP')
+    (buffer,) = bench.buffers(1)
+    configure(buffer, rate=1000.0)
+    assert buffer.sample_rate == 1000
+
+    monkeypatch.setattr(type(bench.device), 'sample_rate', property(lambda device: math.nan))
+    configure(buffer, rate=1.0)
+    assert buffer.sample_rate == 1000, 'the request is a hint only'
 
 
 def test_a_device_that_cannot_tell_its_rate_is_believed_to_have_the_requested_one(

@@ -1275,6 +1275,26 @@ def test_a_stream_put_in_alone_waits_as_if_it_were_the_first():
     assert QUICK_COPY['longest_copy'] <= waited <= time.perf_counter() - began
 
 
+def test_nothing_goes_into_a_stream_that_ends_while_samples_are_selected_for_it(background):
+    is_selecting, go_on = threading.Event(), threading.Event()
+
+    class SlowSelection(Selection):
+        def apply(self, *values):
+            is_selecting.set()
+            assert go_on.wait(10)
+            return super().apply(*values)
+
+    stream = BufferedStream(
+        'buffer1', SampleRing(100, 2, np.float64), selection=SlowSelection(), samples_to_acquire=10
+    )
+    put = background(stream.put, samples(0, 10))
+    assert is_selecting.wait(10)
+    stream.end(StreamEnd.FAULT, 'the device failed')
+    go_on.set()
+    put.result(5)
+    assert (stream.status().samples_received, stream.status().state) == (0, 'fault')
+
+
 def test_nothing_goes_into_a_stream_that_ends_while_it_waits_for_room(background):
     stream, ring = make_watched(limits={'longest_copy': 10.0})
     stream.put(samples(0, 100))
@@ -1627,7 +1647,7 @@ def test_a_read_works_after_one_that_was_interrupted_anywhere(way, background):
         left = stream.status().samples_unread
         rest = stream.read(left)[0].reshape(-1, 2)
         assert (rest == samples(10 - left, left)).all(), f'place {place}: not the newest samples'
-        assert not stream.readers.is_copying
+        assert not stream.readers.copier
         stream.end(StreamEnd.STOPPED, 'it was stopped')
     assert place > 20, 'hardly a place was interrupted'
 

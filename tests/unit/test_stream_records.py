@@ -196,7 +196,7 @@ def test_new_samples_go_in_as_soon_as_there_is_room_for_them(background):
     stream = BufferedStream('buffer1', ring, limits=TimeLimits(longest_copy=10.0))
     put(stream, 0, 100)
     copying = background(StreamReader(stream, piece_bytes=10 * 2 * 8).read, 100)
-    wait_until(lambda: stream.readers.is_copying, 'a read copies')
+    wait_until(lambda: stream.readers.copier, 'a read copies')
     putting = background(put, stream, 100, 20)
     wait_until(lambda: not stream.readers.is_empty, 'they wait for room')
     ring.may_copy.release(2)

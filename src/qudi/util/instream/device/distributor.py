@@ -184,7 +184,7 @@ class StreamDistributor:
         """How the latest stream of a member is doing. Never waits, and never asks the hardware."""
         member = self._member(name)
         stream = member.stream
-        settings = member.request if stream is None else member.stream_settings
+        settings = member.request if stream is None else stream.settings
         others: dict[str, Any] = {
             'streamer': self.streamer_name,
             'shared_with': tuple(other for other in self.active_names if other != name),
@@ -232,8 +232,8 @@ class StreamDistributor:
         live, own = hardware.live_rate, member.settings
         if own is not None and not hardware.answers(own.sample_rate, live):
             return own.sample_rate
-        if live.requested is not None:
-            member.rates_told.append((live.told, live.requested))
+        if hardware.stands_for_request(live):
+            member.rates_told.append(live)
         return live.told
 
     # ---------------------------------------------------------------- changing
@@ -304,23 +304,28 @@ class StreamDistributor:
         if client is not None:
             member.check_owner(client, 'stopped')
         if stream is None:
-            self._stop(member)
+            self._stop(member, client)
             return
         try:
             stream.begin_stop()
-            self._stop(member)
+            self._stop(member, client)
         finally:
             with stream.lock:
                 stream.readers.end_stop()
 
-    def _stop(self, member: Member) -> None:
+    def _stop(self, member: Member, client: RemoteClient | None = None) -> None:
+        def stop(changes: Changes) -> None:
+            if client is not None:  # again, since a start for another program may come before
+                member.check_owner(client, 'stopped')
+            self._streams.stop(member, 'it was stopped', changes)
+
         # Before the device is there: a waiting read returns at once, whatever the hardware does
         member.is_stopping = True
         try:
             member.end_stream('it was stopped')
             if self._streams.needs_stop(member):
                 self._run(
-                    partial(self._streams.stop, member, 'it was stopped'),
+                    stop,
                     f'"{member.name}" has stopped, but "{self.streamer_name}" has not',
                     must_run=True,
                 )

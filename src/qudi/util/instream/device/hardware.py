@@ -19,7 +19,7 @@ from qudi.util.instream.host import RemoteSource, is_remote
 from qudi.util.instream.remote import RemoteDevice, RemoteStreamer
 from qudi.util.instream.stream import StreamSettings, same_rate
 
-__all__ = ['StreamHardware']
+__all__ = ['LiveRate', 'StreamHardware']
 
 # How old the live rate may be (s): a program may ask for it once in a night
 _LONGEST_RATE_AGE = 1.0
@@ -168,6 +168,7 @@ class StreamHardware:
     def configure(self, request: StreamSettings) -> None:
         """Configure it, with the channels in the order of the constraints; its errors pass."""
         request = self.ordered(request)
+        self.applied = None  # until it succeeds: an error may leave anything
         mode = request.streaming_mode
         modes = {member.name: member for member in self.constraints.streaming_modes}
         self._streamer.configure(
@@ -177,8 +178,9 @@ class StreamHardware:
             sample_rate=request.sample_rate,
         )
         self.applied = request
-        # If it cannot tell, it is believed to do what was requested
-        self.live_rate = LiveRate(request.sample_rate, request.sample_rate)
+        # Until it tells one, it is believed to do what was requested
+        told = self.sample_rate if self.rate_is_hint else request.sample_rate
+        self.live_rate = LiveRate(told, request.sample_rate)
         if self.update_rate() and not self.rate_is_hint:
             self._rates[request.sample_rate] = self.sample_rate
         self.reported = self._reported_after = self._report()
@@ -196,6 +198,17 @@ class StreamHardware:
         if self.rate_is_hint:
             return True
         return live.requested is not None and self.are_same_rates(rate, live.requested)
+
+    def stands_for_request(self, live: LiveRate) -> bool:
+        """Whether a program that passes that live rate back means the request.
+
+        It does where the device rounds or measures. A rate far from the request may be that of
+        another one, which a device tells that is idle or has refused the request.
+        """
+        if live.requested is None:
+            return False
+        error = math.inf if self.rate_is_hint else _MEASURING_ERROR
+        return math.isclose(live.told, live.requested, rel_tol=error)
 
     # ---------------------------------------------------------------- start and stop
 
@@ -295,6 +308,7 @@ class StreamHardware:
     @property
     def spare_time(self) -> float:
         """Seconds for which a poll may wait, in which half of its own buffer is filled."""
-        if self._device is not None or self.sample_rate <= 0:  # of another qudi, a thread fetches
+        rate = self.live_rate.told
+        if self._device is not None or rate <= 0:  # of another qudi, a thread fetches
             return math.inf
-        return self.half_of_buffer / self.sample_rate
+        return self.half_of_buffer / rate

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from qudi.util.instream.device.hardware import StreamHardware
+from qudi.util.instream.device.hardware import LiveRate, StreamHardware
 from qudi.util.instream.device.offers import room_for_polls
 from qudi.util.instream.device.plan import interval_of
 from qudi.util.instream.device.reports import BufferReports
@@ -44,11 +44,9 @@ class Member:
     reports: BufferReports
     is_quitting: Callable[[], bool]
     request: StreamSettings | None = None  # from its first configure on
-    # Live rates it was told lately, each with the rate of the request that it stood for
-    rates_told: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=16))
-    # Its latest stream, which may have ended, and what that one was started with
-    stream: BufferedStream | None = None
-    stream_settings: StreamSettings | None = None
+    # Live rates it was told lately that stand for a request
+    rates_told: deque[LiveRate] = field(default_factory=lambda: deque(maxlen=16))
+    stream: BufferedStream | None = None  # the latest one, which may have ended
     lost_told: int = 0  # samples of that stream
     is_stopping: bool = False  # a job that stops it is on its way
     starts: int = 0  # calls of start in progress
@@ -63,9 +61,8 @@ class Member:
     @property
     def settings(self) -> StreamSettings | None:
         """What it asked for, or streams without having asked; None if there is neither."""
-        if self.request is None and self.stream is not None and not self.stream.is_stopped:
-            return self.stream_settings
-        return self.request
+        request, stream = self.request, self.stream
+        return stream.settings if request is None and stream and not stream.is_stopped else request
 
     @property
     def poll_interval(self) -> float:
@@ -90,9 +87,10 @@ class Member:
         A device may round or measure its rate, and logics pass what they read into `configure`.
         """
         # A copy, since another thread may be told a rate meanwhile
-        told_lately = list(self.rates_told)
-        requested = (asked for told, asked in told_lately if same_rate(rate, told))
-        return next(requested, rate)
+        for told, requested in list(self.rates_told):
+            if requested is not None and same_rate(rate, told):
+                return requested
+        return rate
 
     def begin_stream(
         self,
@@ -119,11 +117,11 @@ class Member:
             )
         is_all = delivered == list(settings.channels)
         silence_limit, first_limit = self._time_limits(settings, hardware)
-        self.stream_settings = settings  # first: a status has the settings of its stream
         self.lost_told = 0
         self.stream = BufferedStream(
             self.name,
             ring,
+            settings=settings,
             selection=Selection(
                 None if is_all else [delivered.index(channel) for channel in settings.channels],
                 samples_to_skip,

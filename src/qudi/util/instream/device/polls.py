@@ -99,12 +99,13 @@ class DevicePolls:
         waited, longest_wait = 0.0, hardware.spare_time
         try:
             limit = max(stream.samples_missing for stream in streams)
-            for piece in samples.read(limit, partial(_lend, streams)):
+            for values, timestamps in samples.read(limit, partial(_lend, streams)):
+                lost = samples.lost_before
                 for stream in streams:
                     try:
-                        if samples.lost_before:
-                            skip(stream, samples.lost_before)
-                        waited = stream.put(*piece, waited, longest_wait)
+                        if lost:
+                            skip(stream, lost)
+                        waited = stream.put(values, timestamps, waited, longest_wait)
                     except Exception as error:  # is no fault of the others
                         _let_go(error)
                         message = f'its samples could not be stored, {_text_of(error)}'

@@ -23,8 +23,8 @@ class DeviceStop:
 
     def __init__(self, hardware: StreamHardware) -> None:
         self._hardware = hardware
-        # The member whose end should have stopped the hardware, if that failed
-        self.failed_for: Member | None = None
+        # The member whose end stops the hardware, until that has succeeded
+        self.owed_by: Member | None = None
         self.is_in_progress = False
 
     def stop(self, member: Member) -> None:
@@ -37,12 +37,13 @@ class DeviceStop:
         """
         if self.is_in_progress:  # a slot in this thread stops once more
             return
-        self.failed_for, self.is_in_progress = None, True
+        self.owed_by, self.is_in_progress = member, True
         try:
             self._hardware.stop()
+            self.owed_by = None
         except BaseException:
-            if self._may_run():
-                self.failed_for = member
+            if not self._may_run():
+                self.owed_by = None
             raise
         finally:
             self.is_in_progress = False
@@ -57,8 +58,8 @@ class DeviceStop:
 
     def retry(self) -> None:
         """Stop the device if that has failed before."""
-        if self.failed_for is not None:
-            self.stop(self.failed_for)
+        if self.owed_by is not None:
+            self.stop(self.owed_by)
 
     def _may_run(self) -> bool:
         try:

@@ -6,11 +6,13 @@ import math
 from dataclasses import replace
 from functools import partial
 
+from qudi.util.instream.device.arrivals import ArrivedSamples
 from qudi.util.instream.device.changes import Changes
 from qudi.util.instream.device.guard import is_refusal, wiring_hint
 from qudi.util.instream.device.hardware import StreamHardware
 from qudi.util.instream.device.members import Member
 from qudi.util.instream.device.offers import ROOM, offers
+from qudi.util.instream.device.samples import DeviceSamples
 from qudi.util.instream.device.stopping import DeviceStop
 from qudi.util.instream.device.thread import DeviceThread
 from qudi.util.instream.remote import RemoteClient
@@ -187,20 +189,12 @@ class DeviceStreams:
         # What waits in the hardware is older than this stream
         waiting = 0 if settings.is_finite else hardware.available_samples
         if hardware.samples.hides_some:
-            self._hand_out_hidden()
+            _hand_out_hidden(hardware.samples, self.active)
         offset = hardware.samples.own_time if hardware.has_timestamps else 0.0
         member.begin_stream(settings, ring, hardware, self._thread.request_poll, waiting, offset)
         _tell_of_device(hardware, member, changes, is_first=False)
         if member.request is not None:
             member.request = settings
-
-    def _hand_out_hidden(self) -> None:
-        """Read what waits in a device that does not tell of it, for those who stream already."""
-        assert self.hardware.samples is not None
-        for piece in self.hardware.samples.read(math.inf, lambda count: None):
-            for member in self.active:
-                if member.stream is not None:
-                    member.stream.put(*piece)
 
     def _start_hardware(self, member: Member, changes: Changes) -> None:
         hardware = self.hardware
@@ -268,7 +262,7 @@ class DeviceStreams:
         """
         member.end_stream(message)
         self.retire(changes)
-        if self._device_stop.failed_for is member:
+        if self._device_stop.owed_by is member:
             self._device_stop.stop(member)
 
     def retire(self, changes: Changes, leaves_stops: bool = False) -> None:
@@ -282,7 +276,10 @@ class DeviceStreams:
             ended = [member for member in ended if not member.is_stopping]
         if not ended:
             return
-        self.active = tuple(member for member in self.active if member not in ended)
+        left = tuple(member for member in self.active if member not in ended)
+        if not left:  # first: a stop in another thread waits for this one
+            self._device_stop.owed_by = ended[-1]
+        self.active = left
         for member in ended:
             changes.append(member.reports.changed)
             if member.stream is not None:
@@ -296,14 +293,14 @@ class DeviceStreams:
 
     def leave(self, changes: Changes) -> None:
         """Give the hardware back, stopped if that has failed before."""
-        if self._device_stop.failed_for is not None:
-            self._device_stop.stop_quietly(self._device_stop.failed_for, changes)
+        if self._device_stop.owed_by is not None:
+            self._device_stop.stop_quietly(self._device_stop.owed_by, changes)
         self.hardware.leave()
 
     def needs_stop(self, member: Member) -> bool:
         """Whether a stop of a member changes anything. From any thread."""
-        is_owed = self._device_stop.failed_for is member
-        return member in self.active or member.starts > 0 or is_owed
+        # In this order, since a stop is owed before its member is active no more
+        return member in self.active or member.starts > 0 or self._device_stop.owed_by is member
 
     def _set_pace(self) -> None:
         options = [member.options for member in self.active]
@@ -321,10 +318,9 @@ class DeviceStreams:
 
 
 def _started_text(member: Member, active: tuple[Member, ...], device: str) -> str:
-    settings, ring_size = member.stream_settings, 0
+    assert member.stream is not None
+    settings, ring_size = member.stream.settings, member.stream.ring.capacity
     assert settings is not None
-    if member.stream is not None:
-        ring_size = member.stream.ring.capacity
     others = [f'"{other.name}"' for other in active if other is not member]
     return (
         f'"{member.name}" streams from "{device}": '
@@ -332,6 +328,14 @@ def _started_text(member: Member, active: tuple[Member, ...], device: str) -> st
         f'{settings.streaming_mode.name}; a ring of {ring_size} samples; '
         + (f'shared with {", ".join(others)}.' if others else 'no other buffer streams.')
     )
+
+
+def _hand_out_hidden(samples: DeviceSamples | ArrivedSamples, active: tuple[Member, ...]) -> None:
+    """Read what waits in a device that does not tell of it, for those who stream already."""
+    for piece in samples.read(math.inf, lambda count: None):
+        for member in active:
+            if member.stream is not None:
+                member.stream.put(*piece)
 
 
 def _make_way(member: Member, client: RemoteClient | None, changes: Changes) -> None:

@@ -6,7 +6,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from qudi.interface.data_instream_interface import StreamingMode
@@ -31,6 +31,15 @@ _SMALL_BYTES = 2**14
 _KINDS = (ValueError, TypeError, OverflowError, MemoryError, TimeoutError)
 
 
+class _Started(NamedTuple):
+    """A stream that was started for a client."""
+
+    owner: Owner  # the client, and which of its starts
+    stream: BufferedStream
+    taker: StreamTaker
+    client: RemoteClient | None  # the connection that it was started over
+
+
 class StreamService:
     """The requests of clients to one buffer.
 
@@ -45,10 +54,8 @@ class StreamService:
 
     def __init__(self, buffer: Any) -> None:
         self._buffer = weakref.ref(buffer)
-        self._owner = ('', 0)  # the client that has started the stream, and which of its starts
-        self._stream: BufferedStream | None = None
-        self._taker: StreamTaker | None = None
-        self._client: RemoteClient | None = None  # the connection that it was started over
+        # One value, since each connection has a thread of its own
+        self._started: _Started | None = None
         self._requests: dict[str, Callable[..., Any]] = {
             'join': self._join,
             'describe': self._describe,
@@ -118,15 +125,17 @@ class StreamService:
 
     def _start(self, owner: Owner, request: tuple[Any, ...] | None) -> tuple[Any, ...]:
         """Start a stream for a client, configured as it has requested."""
-        self._end_own(owner)
+        earlier = self._started
+        if earlier is not None and earlier.owner[0] == owner[0]:
+            self._end(earlier)
         module = self._module
         if request is not None and plain_settings(module) != request:
             if self._is_taken:  # a start tells who has it
                 module.start_stream()
             self._configure(*request)
         module.start_stream()
-        self._owner, self._stream, self._client = owner, module.stream, calling_client()
-        self._taker = None if self._stream is None else StreamTaker(self._stream)
+        stream = module.stream
+        self._started = stream and _Started(owner, stream, StreamTaker(stream), calling_client())
         return plain_settings(self._module)
 
     @property
@@ -134,25 +143,35 @@ class StreamService:
         stream = self._module.stream
         return stream is not None and not stream.has_ended and not stream.is_abandoned
 
-    def _end_own(self, owner: Owner) -> None:
+    def _started_by(self, owner: Owner) -> _Started | None:
+        """Return the stream of that start of a client, None if it is over or another's by now."""
+        started = self._started
+        return started if started is not None and started.owner == owner else None
+
+    def _forget(self, started: _Started) -> None:
+        if self._started is started:  # else another client's start came before
+            self._started = None
+
+    def _end(self, started: _Started) -> None:
         """End the stream of a client, which may come back over another connection."""
-        stream = self._stream
-        if self._owner[0] == owner[0] and stream is not None:
-            self._stream = None
-            stream.end(StreamEnd.STOPPED, 'its client has stopped it')
+        self._forget(started)
+        started.stream.end(StreamEnd.STOPPED, 'its client has stopped it')
 
     def _stop(self, owner: Owner) -> None:
-        stream = self._stream
-        if self._owner == owner and stream is not None:
-            self._hurry(owner)
-            # One that has ended by itself may make way for another program's at this moment
-            was_running = not stream.has_ended
-            client = calling_client()
-            if client is None or self._client is None or not self._client.is_same_as(client):
-                self._end_own(owner)  # whatever connection it was started over
-            self._stream = None
-            if was_running and self._module.stream is stream:  # else it is another program's now
-                self._module.stop_stream()
+        started = self._started_by(owner)
+        if started is None:
+            return
+        self._hurry(owner)
+        # One that has ended by itself may make way for another program's at this moment
+        was_running = not started.stream.has_ended
+        client = calling_client()
+        if client is None or started.client is None or not started.client.is_same_as(client):
+            self._end(started)  # whatever connection it was started over
+        self._forget(started)
+        if (
+            was_running and self._module.stream is started.stream
+        ):  # else it is another program's now
+            self._module.stop_stream()
 
     def _fetch(self, owner: Owner, wanted: int, most: int, seconds: float) -> tuple[Any, ...]:
         """Wait for samples for a time, and hand over what is there then, oldest first.
@@ -187,12 +206,11 @@ class StreamService:
         end : tuple or None
             If there will be no more samples: value of the StreamEnd, and why.
         """
-        stream = self._stream
-        if stream is None or self._owner != owner:
+        started = self._started_by(owner)
+        if started is None:
             return b'', None, 0, 0, 0.0, 0.0, ('stopped', 'it was started again')
-        assert self._taker is not None
-        samples, timestamps = self._taker.take(wanted, most, seconds)
-        status = stream.status()
+        samples, timestamps = started.taker.take(wanted, most, seconds)
+        status = started.stream.status()
         end = None
         if status.state != 'running' and (not status.samples_unread or status.state == 'stopped'):
             end = (status.state, status.message)
@@ -201,7 +219,7 @@ class StreamService:
             None if timestamps is None else self._sent(timestamps),
             status.samples_unread,
             0 if status.state == 'overflow' else status.samples_lost,
-            time.perf_counter() - stream.polled_at,
+            time.perf_counter() - started.stream.polled_at,
             self._rate(),
             end,
         )
@@ -224,7 +242,7 @@ class StreamService:
 
     def _hurry(self, owner: Owner) -> None:
         """Have a `fetch` that waits return with what is there."""
-        stream = self._stream
-        if stream is not None and self._owner == owner:
-            with stream.lock:
-                stream.readers.hurry()
+        started = self._started_by(owner)
+        if started is not None:
+            with started.stream.lock:
+                started.stream.readers.hurry()

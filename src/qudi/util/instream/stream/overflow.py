@@ -12,12 +12,16 @@ from qudi.util.instream.stream.status import StreamEnd
 if TYPE_CHECKING:
     from qudi.util.instream.stream.stream import BufferedStream
 
-__all__ = ['put_rest', 'put_while_read', 'skip']
+__all__ = ['put_all', 'put_rest', 'put_while_read', 'skip']
 
 
 def put_while_read(
-    stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray | None, end: float
-) -> tuple[np.ndarray, np.ndarray | None]:
+    stream: BufferedStream,
+    samples: np.ndarray,
+    timestamps: np.ndarray | None,
+    waited: float,
+    limit: float,
+) -> tuple[np.ndarray, np.ndarray | None, float]:
     """Put in what fits, as long as reads make room for more. The stream's lock is held.
 
     Parameters
@@ -26,14 +30,21 @@ def put_while_read(
         The stream.
     samples, timestamps : numpy.ndarray
         Arrays of shape (count, channels) and (count,).
-    end : float
-        Until when it may wait for room, by perf_counter.
+    waited : float
+        How long the poll has waited for streams that drop their oldest samples (s). One of these
+        waits for so much less.
+    limit : float
+        How long it may wait for room (s).
 
     Returns
     -------
     samples, timestamps : numpy.ndarray
         Those that are left.
+    waited : float
+        As before, with the time for this stream if it drops its oldest samples.
     """
+    began = time.perf_counter()
+    end = began + limit - (waited if stream.drops_oldest else 0.0)
     ring, readers, returned = stream.ring, stream.readers, stream.readers.returned
     while len(samples) > ring.free and readers.is_reading:
         if stream.drops_oldest and readers.returned > returned:
@@ -47,18 +58,26 @@ def put_while_read(
             break
         if stream.has_ended:
             break
-    return samples, timestamps
+    if stream.drops_oldest:
+        waited += time.perf_counter() - began
+    return samples, timestamps, waited
+
+
+def put_all(stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
+    """Put in samples that fit. The stream's lock is held."""
+    stream.write(samples, timestamps)
+    _finish_if_complete(stream)
 
 
 def put_rest(stream: BufferedStream, samples: np.ndarray, timestamps: np.ndarray | None) -> None:
     """Put in samples; if they do not fit, the stream overflows. Its lock is held."""
     ring, count = stream.ring, len(samples)
-    kept = slice(0, count)
-    if count > ring.free:
-        kept = _overflow(stream, count)
-        samples, timestamps = samples[kept], None if timestamps is None else timestamps[kept]
+    if count <= ring.free:  # a read has made room for all
+        put_all(stream, samples, timestamps)
+        return
+    kept = _overflow(stream, count)
     lost = count - (kept.stop - kept.start)
-    stream.write(samples, timestamps, lost)
+    stream.write(samples[kept], None if timestamps is None else timestamps[kept], lost)
     if lost and not stream.drops_oldest:
         message = (
             f'its ring of {ring.capacity} samples was full, the samples from index '

@@ -210,7 +210,7 @@ class StreamReader:
     def _wait_for_copy(self) -> None:
         readers, stream = self._stream.readers, self._stream
         # A stop ends also what an interrupted read has left
-        readers.wait_for(lambda: not readers.is_copying or stream.is_stopped)
+        readers.wait_for(lambda: not readers.copier or stream.is_stopped)
 
     def read(self, samples_per_channel: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """Read samples into new arrays.
@@ -255,13 +255,13 @@ class StreamReader:
         with stream.lock:
             self._begin()
             read: WaitingRead | None = None
-            while stream.readers.is_copying or stream.unread < enough or stream.is_stopped:
+            while stream.readers.copier or stream.unread < enough or stream.is_stopped:
                 self._check_end(missing, done)
                 read = read or stream.readers.new_read(enough)
                 if read.is_given_up:
                     counts = f'{count} wanted, {stream.unread} unread'
                     raise _timeout_error(stream, stream.silence_limit, counts, done)
-                if stream.readers.is_copying:
+                if stream.readers.copier:
                     self._wait_for_copy()
                 else:
                     stream.wait(read)

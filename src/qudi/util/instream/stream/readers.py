@@ -83,7 +83,7 @@ class Readers:
         self.waiting: list[WaitingRead] = []  # for samples
         self._others = 0  # threads that wait for anything else
         self.promised = 0  # unread samples that the read in progress will take
-        self._copier = 0  # identifier of the thread that copies without the lock
+        self.copier = 0  # identifier of the thread that copies without the lock, 0 for none
         self.overwritten = 0  # how often unread samples were overwritten
         self._is_stopping = False
         self.last_thread = last_thread  # that has read
@@ -200,15 +200,10 @@ class Readers:
 
     # ---------------------------------------------------------------- copying
 
-    @property
-    def is_copying(self) -> bool:
-        """Whether a read copies samples at this moment."""
-        return self._copier != 0
-
     def begin_copy(self, count: int) -> None:
         """Keep other reads away from the oldest samples."""
-        self.promised, self._copier = count, threading.get_ident()
-        self._reading.add(self._copier)
+        self.promised, self.copier = count, threading.get_ident()
+        self._reading.add(self.copier)
 
     def made_room(self, count: int) -> None:
         """Note that the read in progress has copied so many samples."""
@@ -220,8 +215,8 @@ class Readers:
 
         Also called before a read begins: an interrupted one may have left its mark.
         """
-        if self._copier == threading.get_ident():
-            self._copier, self.promised = 0, 0
+        if self.copier == threading.get_ident():
+            self.copier, self.promised = 0, 0
             self._changed.notify_all()
 
     def done(self) -> None:
@@ -259,7 +254,7 @@ class Readers:
         began = self._now()
         while not has_ended():
             now = self._now()
-            if self.is_reading or self.is_copying:
+            if self.is_reading or self.copier:
                 wait_until = max([due_at(read) for read in self.waiting], default=now)
                 if wait_until > began + _DUE_WITHIN:
                     return

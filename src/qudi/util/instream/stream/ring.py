@@ -126,8 +126,8 @@ class SampleRing:
         ValueError
             If the samples do not fit into the free space, or their timestamps are missing.
         """
-        if timestamps is None:
-            self._check_timestamps(timestamps)
+        if timestamps is None and self._timestamps is not None:
+            raise self._no_timestamps()
         count = len(samples)
         if count > self.free:
             raise ValueError(f'{count} samples do not fit into {self!r}')
@@ -167,7 +167,8 @@ class SampleRing:
         ValueError
             If fewer samples than that are unread, or there is no place for their timestamps.
         """
-        self._check_timestamps(timestamps)
+        if timestamps is None and self._timestamps is not None:
+            raise self._no_timestamps()
         count = len(samples)
         if first is None:
             first = self._dropped
@@ -218,9 +219,8 @@ class SampleRing:
                 self._timestamps[:unread] = self._timestamps[begin:end]
         self._origin = self._dropped
 
-    def _check_timestamps(self, timestamps: np.ndarray | None) -> None:
-        if self._timestamps is not None and timestamps is None:
-            raise ValueError(f'{self!r} needs an array of timestamps beside the samples')
+    def _no_timestamps(self) -> ValueError:
+        return ValueError(f'{self!r} needs an array of timestamps beside the samples')
 
     def _pieces(
         self, first: int, samples: np.ndarray, timestamps: np.ndarray | None

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from qudi.util.instream.stream.limits import TimeLimits
-from qudi.util.instream.stream.overflow import put_rest, put_while_read
+from qudi.util.instream.stream.overflow import put_all, put_rest, put_while_read
 from qudi.util.instream.stream.readers import Readers, WaitingRead
 from qudi.util.instream.stream.ring import SampleRing
 from qudi.util.instream.stream.selection import Selection
+from qudi.util.instream.stream.settings import StreamSettings
 from qudi.util.instream.stream.status import StreamEnd, StreamEnding, StreamStatus
 from qudi.util.instream.stream.tally import Attention, Tally
 
@@ -34,6 +35,8 @@ class BufferedStream:
         Name of the buffer, for messages.
     ring : SampleRing
         Empty ring for the unread samples.
+    settings : StreamSettings, optional
+        What the stream was started with, for its status.
     selection : Selection, optional
         What of the samples put in goes into the ring. All by default.
     allow_overwrite : bool
@@ -63,6 +66,7 @@ class BufferedStream:
         name: str,
         ring: SampleRing,
         *,
+        settings: StreamSettings | None = None,
         selection: Selection | None = None,
         allow_overwrite: bool = False,
         silence_limit: float | None = None,
@@ -75,13 +79,11 @@ class BufferedStream:
         is_quitting: Callable[[], bool] | None = None,
         limits: TimeLimits = _LIMITS,
     ) -> None:
-        self.name = name
-        self.ring = ring
+        self.name, self.ring, self.settings = name, ring, settings
         self.silence_limit = math.inf if silence_limit is None else silence_limit
         self.first_limit = first_limit
         self.selection = selection or Selection()
-        self._allow_overwrite = allow_overwrite
-        self._longest_copy = limits.longest_copy
+        self._allow_overwrite, self._longest_copy = allow_overwrite, limits.longest_copy
         self.samples_to_acquire = math.inf if samples_to_acquire is None else samples_to_acquire
         self._time_of_next = time_of_next or _at_once
         self._request_poll = request_poll or _ignore
@@ -107,7 +109,7 @@ class BufferedStream:
         if self._ending is not None or not self.selection.is_all:
             return None
         with self.lock:
-            if not self.readers.is_copying:
+            if not self.readers.copier:
                 self.ring.rewind()
         return self.ring.lend(count)
 
@@ -143,24 +145,26 @@ class BufferedStream:
         if not len(samples):
             return waited
         with self.lock:
-            if not self.readers.is_copying:
+            if not self.readers.copier:
                 self.ring.rewind()
-            if len(samples) > self.ring.free and self.readers.is_reading:
+            fits = len(samples) <= self.ring.free
+            if not fits and self.readers.is_reading:
                 limit = min(self._longest_copy, longest_wait)
-                limit -= waited if self.drops_oldest else 0.0
-                began = time.perf_counter()
-                samples, timestamps = put_while_read(self, samples, timestamps, began + limit)
-                if self.drops_oldest:
-                    waited += time.perf_counter() - began
-            if self._ending is None:  # it may end while the ring waits for room
-                put_rest(self, samples, timestamps)
+                samples, timestamps, waited = put_while_read(
+                    self, samples, timestamps, waited, limit
+                )
+            if self._ending is None:  # it may have ended meanwhile
+                put = put_all if fits else put_rest
+                put(self, samples, timestamps)
         return waited
 
     def write(self, samples: np.ndarray, timestamps: np.ndarray | None, lost: int = 0) -> None:
         """Write samples, count them and others that are lost, wake reads. The lock is held."""
         self.ring.write(samples, timestamps)
-        self.tally.receive(len(samples) + lost, lost, len(self.ring))
-        self.readers.wake(len(self.ring))
+        unread = len(self.ring)
+        self.tally.receive(len(samples) + lost, lost, unread)
+        if self.readers.waiting:
+            self.readers.wake(unread)
 
     @property
     def drops_oldest(self) -> bool:
@@ -177,10 +181,9 @@ class BufferedStream:
             When the device was asked, by perf_counter.
         """
         self.polled_at = asked_at
-        if self.readers.is_empty:
-            return
-        with self.lock:
-            self.readers.polled(asked_at, self.tally.received_at)
+        if not self.readers.is_empty:
+            with self.lock:
+                self.readers.polled(asked_at, self.tally.received_at)
 
     @property
     def demand(self) -> tuple[float, float]:
@@ -315,10 +318,8 @@ class BufferedStream:
         if count:
             self.tally.note_read()
             if count == self.unread:
-                self._last_read = (
-                    samples[-1].copy(),
-                    None if timestamps is None else timestamps[-1],
-                )
+                timestamp = None if timestamps is None else timestamps[-1]
+                self._last_read = samples[-1].copy(), timestamp
             self.ring.drop(count)
 
 
