@@ -74,6 +74,9 @@ def test_a_device_that_cannot_be_configured_at_the_start_says_so(bench):
     with pytest.raises(OSError, match='lost its cable'):
         first.start_stream()
     assert bench.device.module_state() == first.module_state() == 'idle'
+    with pytest.raises(OSError, match='lost its cable'):
+        second.start_stream()  # what the device holds by now is not known
+    bench.device.faults.clear()
     bench.assert_streams(second)
 
 
@@ -141,12 +144,15 @@ def test_a_device_that_needs_a_moment_to_stop_is_stopped_once(bench, monkeypatch
 
 
 @pytest.mark.parametrize('succeeds', [True, False], ids=['succeeds', 'fails'])
+@pytest.mark.parametrize('which', [0, 1])
 def test_a_stop_waits_until_the_device_is_stopped_after_the_last_sample(
-    bench, background, monkeypatch, wait_until, succeeds
+    bench, background, monkeypatch, wait_until, succeeds, which
 ):
     """The end of a finite acquisition stops the device by itself, which may take a while."""
-    (buffer,) = bench.buffers(1)
-    configure(buffer, mode=StreamingMode.FINITE, size=10)
+    buffers = bench.buffers(2)
+    for one in buffers:
+        configure(one, mode=StreamingMode.FINITE, size=10)
+    buffer = buffers[which]
     stop_device, stopping, go_on = bench.device.stop_stream, threading.Event(), threading.Event()
 
     def stop_slowly():
@@ -155,7 +161,8 @@ def test_a_stop_waits_until_the_device_is_stopped_after_the_last_sample(
         stop_device()
 
     monkeypatch.setattr(bench.device, 'stop_stream', stop_slowly)
-    buffer.start_stream()
+    for one in buffers:
+        one.start_stream()
     bench.device.produce(10)
     assert stopping.wait(10)
     if not succeeds:

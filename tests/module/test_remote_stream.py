@@ -444,6 +444,35 @@ def test_a_late_stop_of_a_client_leaves_the_start_of_another_one_alone(
         client.close()
 
 
+def test_a_stop_that_waits_for_a_read_ends_no_stream_that_was_started_meanwhile(
+    remote, server, background, monkeypatch
+):
+    """The stream that a client stops may end by itself before, and another one start the next."""
+    bench, _ = remote()
+    far = bench.qudi['far']
+    configure(far)
+    clients = [server.connect() for _ in range(2)]
+    first, second = [client.root.get_module_instance('far') for client in clients]
+    first.start_stream()
+    is_waiting, go_on = threading.Event(), threading.Event()
+
+    def wait():
+        is_waiting.set()
+        assert go_on.wait(10)
+
+    monkeypatch.setattr(far.stream, 'begin_stop', wait)
+    stopped = background(first.stop_stream)
+    assert is_waiting.wait(10)
+    far.stream.end(StreamEnd.FAULT, 'the device failed')
+    second.start_stream()
+    go_on.set()
+    assert 'cannot be stopped for the client at' in str(stopped.exception(10))
+    assert far.status.state == 'running', 'the stream of another program was stopped'
+    second.stop_stream()
+    for client in clients:
+        client.close()
+
+
 def test_a_late_request_of_the_last_stream_takes_nothing_of_this_one(remote):
     bench, stream = remote()
     configure(stream)

@@ -432,6 +432,35 @@ def test_a_rate_far_from_the_request_does_not_stand_for_it(bench, monkeypatch, w
     assert bench.device.configure_calls[-1][3] == 50
 
 
+def test_a_device_that_tells_no_rate_while_it_is_idle_can_be_given_it_back(bench, monkeypatch):
+    (buffer,) = bench.buffers(1)
+    monkeypatch.setattr(type(bench.device), 'sample_rate', property(lambda device: 0.0))
+    configure(buffer, rate=50)
+    configure(buffer, rate=buffer.sample_rate)
+    assert bench.device.configure_calls[-1][3] == 50
+
+
+def test_a_device_that_refused_a_request_is_configured_at_the_next_start(bench, monkeypatch):
+    """It may have got a part of it, and tell only what it had before."""
+    (buffer,) = bench.buffers(1)
+    configure(buffer, rate=50)
+
+    def fail(**values):
+        raise OSError('The trigger line is not set')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.device, 'configure', fail)
+        with pytest.raises(OSError, match='trigger line'):
+            configure(buffer, rate=200)
+    count = len(bench.device.configure_calls)
+    buffer.start_stream()
+    buffer.stop_stream()
+    assert [call[3] for call in bench.device.configure_calls[count:]] == [50]
+    buffer.start_stream()
+    buffer.stop_stream()
+    assert len(bench.device.configure_calls) == count + 1, 'from then on it is known'
+
+
 def test_a_device_that_set_its_rate_and_then_refused_the_request_gets_the_same_one_again(
     bench, monkeypatch
 ):

@@ -21,6 +21,7 @@ from qudi.util.instream.host import RemoteSource
 from qudi.util.instream.remote import RemoteClient
 from qudi.util.instream.stream import (
     BufferedStream,
+    StreamEnd,
     StreamSettings,
     StreamStatus,
     TimeLimits,
@@ -127,7 +128,8 @@ class StreamDistributor:
             As `stop` does.
         """
         # First, so that a start in another thread either is stopped below or finds it gone
-        self._stop(self._members.pop(name))
+        member = self._members.pop(name)
+        self._stop(member, member.stream)
 
     def close(self, forget: Callable[[], None]) -> None:
         """Leave the device and end its thread. There must be no member left.
@@ -304,28 +306,26 @@ class StreamDistributor:
         if client is not None:
             member.check_owner(client, 'stopped')
         if stream is None:
-            self._stop(member, client)
+            self._stop(member, None, client)
             return
         try:
             stream.begin_stop()
-            self._stop(member, client)
+            self._stop(member, stream, client)
         finally:
             with stream.lock:
                 stream.readers.end_stop()
 
-    def _stop(self, member: Member, client: RemoteClient | None = None) -> None:
-        def stop(changes: Changes) -> None:
-            if client is not None:  # again, since a start for another program may come before
-                member.check_owner(client, 'stopped')
-            self._streams.stop(member, 'it was stopped', changes)
-
+    def _stop(
+        self, member: Member, stream: BufferedStream | None, client: RemoteClient | None = None
+    ) -> None:
         # Before the device is there: a waiting read returns at once, whatever the hardware does
         member.is_stopping = True
         try:
-            member.end_stream('it was stopped')
+            if stream is not None:  # not one that another program starts at this moment
+                stream.end(StreamEnd.STOPPED, 'it was stopped')
             if self._streams.needs_stop(member):
                 self._run(
-                    stop,
+                    partial(self._streams.stop, member, 'it was stopped', client=client),
                     f'"{member.name}" has stopped, but "{self.streamer_name}" has not',
                     must_run=True,
                 )

@@ -36,13 +36,14 @@ class LiveRate(NamedTuple):
     """
 
     told: float
-    requested: float | None  # None before its first `configure`
+    requested: float | None  # None if it is not known
 
 
 class StreamHardware:
     """A hardware module, and what is known about the stream that was started on it.
 
-    All methods are for one thread. The attributes and `time_of_next` are for any.
+    All methods are for one thread, but for `time_of_next` and those that only compare rates. The
+    attributes are for any thread.
 
     Parameters
     ----------
@@ -69,11 +70,11 @@ class StreamHardware:
         self.live_rate = LiveRate(float(self.constraints.sample_rate.default), None)
         self._rate_asked_at = -math.inf
         self._rates: dict[float, float] = {}  # that it told, by the rates that were requested
-        # The request it was last configured with, and what it reported right after
+        # The request it was last configured with; None if that failed, which may leave anything
         self.applied: StreamSettings | None = None
         self.update_rate()
         self.reported = self._report()
-        self._reported_after: StreamSettings | None = None
+        self._take_as_reported()
         self.state = DeviceState(self._streamer, self.name)
         self.samples: DeviceSamples | ArrivedSamples | None = None  # since its latest start
         # Nothing can be put in front of a method in another process. Last, since a device that
@@ -142,17 +143,22 @@ class StreamHardware:
         channels = self.channels or list(self.constraints.channel_units)
         return self.ordered(self.reported.with_channels(channels))
 
-    def held(self) -> StreamSettings:
-        """Return the request that it holds, or what it reports if others changed it since."""
+    def held(self) -> StreamSettings | None:
+        """Return the request that it holds, or what it reports if others changed it since.
+
+        None if that is not known, since its last `configure` has failed.
+        """
         self.update_rate()
         self.reported = self._report()
-        is_as_left = self._reported_after is not None and self.reported.is_same_as(
-            self._reported_after, self.rate_is_hint
-        )
-        if self.applied is None or not is_as_left:
-            self.applied = self._reported_after = self.reported
-            self.live_rate = self.live_rate._replace(requested=self.applied.sample_rate)
+        if self.applied is None:
+            return None
+        if not self.reported.is_same_as(self._reported_after, self.rate_is_hint):
+            self._take_as_reported()
         return self.applied
+
+    def _take_as_reported(self) -> None:
+        self.applied = self._reported_after = self.reported
+        self.live_rate = self.live_rate._replace(requested=self.applied.sample_rate)
 
     def ordered(self, request: StreamSettings) -> StreamSettings:
         """Return a request with its channels in the order of the constraints.
@@ -168,7 +174,7 @@ class StreamHardware:
     def configure(self, request: StreamSettings) -> None:
         """Configure it, with the channels in the order of the constraints; its errors pass."""
         request = self.ordered(request)
-        self.applied = None  # until it succeeds: an error may leave anything
+        self.applied = None  # until it succeeds
         mode = request.streaming_mode
         modes = {member.name: member for member in self.constraints.streaming_modes}
         self._streamer.configure(
@@ -202,13 +208,13 @@ class StreamHardware:
     def stands_for_request(self, live: LiveRate) -> bool:
         """Whether a program that passes that live rate back means the request.
 
-        It does where the device rounds or measures. A rate far from the request may be that of
-        another one, which a device tells that is idle or has refused the request.
+        It does where the device rounds or measures its rate, or tells none while it is idle. A
+        rate that is far from the request may answer another one.
         """
         if live.requested is None:
             return False
-        error = math.inf if self.rate_is_hint else _MEASURING_ERROR
-        return math.isclose(live.told, live.requested, rel_tol=error)
+        is_near = math.isclose(live.told, live.requested, rel_tol=_MEASURING_ERROR)
+        return is_near or live.told <= 0 or self.rate_is_hint
 
     # ---------------------------------------------------------------- start and stop
 

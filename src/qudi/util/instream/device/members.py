@@ -61,7 +61,7 @@ class Member:
     @property
     def settings(self) -> StreamSettings | None:
         """What it asked for, or streams without having asked; None if there is neither."""
-        request, stream = self.request, self.stream
+        stream, request = self.stream, self.request  # in this order: `configure` sets it first
         return stream.settings if request is None and stream and not stream.is_stopped else request
 
     @property

@@ -23,12 +23,12 @@ class DeviceStop:
 
     def __init__(self, hardware: StreamHardware) -> None:
         self._hardware = hardware
-        # The member whose end stops the hardware, until that has succeeded
-        self.owed_by: Member | None = None
+        # The members whose end stops the hardware, until it is known to be stopped
+        self.owed_by: tuple[Member, ...] = ()
         self.is_in_progress = False
 
-    def stop(self, member: Member) -> None:
-        """Stop the device, since the stream of a member was the last one.
+    def stop(self) -> None:
+        """Stop the device, as its last members owe it.
 
         Raises
         ------
@@ -37,29 +37,30 @@ class DeviceStop:
         """
         if self.is_in_progress:  # a slot in this thread stops once more
             return
-        self.owed_by, self.is_in_progress = member, True
+        self.is_in_progress = True
         try:
             self._hardware.stop()
-            self.owed_by = None
+            self.owed_by = ()
         except BaseException:
             if not self._may_run():
-                self.owed_by = None
+                self.owed_by = ()
             raise
         finally:
             self.is_in_progress = False
 
-    def stop_quietly(self, member: Member, changes: Changes) -> None:
+    def stop_quietly(self, changes: Changes) -> None:
         """Stop the device where the exception that matters is on its way already."""
+        member = self.owed_by[-1]
         try:
-            self.stop(member)
+            self.stop()
         except BaseException as error:
             text = f'"{self._hardware.name}" could not be stopped:'
             changes.append(partial(member.reports.warn, with_calls(text, error)))
 
     def retry(self) -> None:
         """Stop the device if that has failed before."""
-        if self.owed_by is not None:
-            self.stop(self.owed_by)
+        if self.owed_by:
+            self.stop()
 
     def _may_run(self) -> bool:
         try:

@@ -247,23 +247,30 @@ class DeviceStreams:
             if is_refusal(error):  # what runs is not ours
                 hardware.refused()
             else:
-                self._device_stop.stop_quietly(member, changes)
+                self._device_stop.owed_by = (member,)
+                self._device_stop.stop_quietly(changes)
             raise
 
     # ---------------------------------------------------------------- stop
 
-    def stop(self, member: Member, message: str, changes: Changes) -> None:
+    def stop(
+        self, member: Member, message: str, changes: Changes, client: RemoteClient | None = None
+    ) -> None:
         """End the stream of a member; the last one to end stops the hardware.
 
         Raises
         ------
+        RuntimeError
+            If a client wants to stop the stream of another program.
         Exception
             What the hardware raises in `stop_stream`.
         """
+        if client is not None:  # again, since a start for another program may come before
+            member.check_owner(client, 'stopped')
         member.end_stream(message)
         self.retire(changes)
-        if self._device_stop.owed_by is member:
-            self._device_stop.stop(member)
+        if member in self._device_stop.owed_by:
+            self._device_stop.stop()
 
     def retire(self, changes: Changes, leaves_stops: bool = False) -> None:
         """Let go of the members whose stream has ended. The last one stops the hardware.
@@ -277,8 +284,7 @@ class DeviceStreams:
         if not ended:
             return
         left = tuple(member for member in self.active if member not in ended)
-        if not left:  # first: a stop in another thread waits for this one
-            self._device_stop.owed_by = ended[-1]
+        self._device_stop.owed_by = () if left else tuple(ended)  # first, see `needs_stop`
         self.active = left
         for member in ended:
             changes.append(member.reports.changed)
@@ -287,20 +293,20 @@ class DeviceStreams:
                 changes.append(partial(member.reports.ended, member.stream))
         try:
             if not self.active:
-                self._device_stop.stop(ended[-1])
+                self._device_stop.stop()
         finally:
             self._set_pace()
 
     def leave(self, changes: Changes) -> None:
         """Give the hardware back, stopped if that has failed before."""
-        if self._device_stop.owed_by is not None:
-            self._device_stop.stop_quietly(self._device_stop.owed_by, changes)
+        if self._device_stop.owed_by:
+            self._device_stop.stop_quietly(changes)
         self.hardware.leave()
 
     def needs_stop(self, member: Member) -> bool:
         """Whether a stop of a member changes anything. From any thread."""
         # In this order, since a stop is owed before its member is active no more
-        return member in self.active or member.starts > 0 or self._device_stop.owed_by is member
+        return member in self.active or member.starts > 0 or member in self._device_stop.owed_by
 
     def _set_pace(self) -> None:
         options = [member.options for member in self.active]

@@ -161,16 +161,14 @@ class StreamService:
         started = self._started_by(owner)
         if started is None:
             return
-        self._hurry(owner)
+        _hurry(started)
         # One that has ended by itself may make way for another program's at this moment
         was_running = not started.stream.has_ended
         client = calling_client()
         if client is None or started.client is None or not started.client.is_same_as(client):
             self._end(started)  # whatever connection it was started over
         self._forget(started)
-        if (
-            was_running and self._module.stream is started.stream
-        ):  # else it is another program's now
+        if was_running and self._module.stream is started.stream:
             self._module.stop_stream()
 
     def _fetch(self, owner: Owner, wanted: int, most: int, seconds: float) -> tuple[Any, ...]:
@@ -244,5 +242,9 @@ class StreamService:
         """Have a `fetch` that waits return with what is there."""
         started = self._started_by(owner)
         if started is not None:
-            with started.stream.lock:
-                started.stream.readers.hurry()
+            _hurry(started)
+
+
+def _hurry(started: _Started) -> None:
+    with started.stream.lock:
+        started.stream.readers.hurry()

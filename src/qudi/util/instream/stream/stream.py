@@ -36,7 +36,7 @@ class BufferedStream:
     ring : SampleRing
         Empty ring for the unread samples.
     settings : StreamSettings, optional
-        What the stream was started with, for its status.
+        What the stream was started with.
     selection : Selection, optional
         What of the samples put in goes into the ring. All by default.
     allow_overwrite : bool
