@@ -157,7 +157,7 @@ BREAKAGES = [
     Breakage(
         'a stop wakes no reader before it has the device',
         'StreamDistributor._stop',
-        "member.end_stream('it was stopped')",
+        "stream.end(StreamEnd.STOPPED, 'it was stopped')",
         'pass',
         'module/test_faults.py::test_a_hanging_read_freezes_nobody_for_long',
     ),
@@ -222,7 +222,7 @@ BREAKAGES = [
     Breakage(
         'the last one to end leaves the device running',
         'DeviceStreams.retire',
-        'self._device_stop.stop(ended[-1])',
+        'self._device_stop.stop()',
         'pass',
         'module/test_fault_table.py::'
         'test_deactivating_or_reloading_a_running_buffer_is_a_stop[3-waiting-strict-deactivate]',
