@@ -221,8 +221,8 @@ BREAKAGES = [
     ),
     Breakage(
         'the last one to end leaves the device running',
-        'DeviceStreams.retire',
-        'self._device_stop.stop()',
+        'DeviceStop.stop',
+        'self._hardware.stop()',
         'pass',
         'module/test_fault_table.py::'
         'test_deactivating_or_reloading_a_running_buffer_is_a_stop[3-waiting-strict-deactivate]',
