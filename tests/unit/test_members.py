@@ -1,4 +1,4 @@
-"""Member alone: which request a rate stands for that was told and comes back."""
+"""Member alone: its settings, and which request a rate stands for that was told and comes back."""
 
 from qudi.interface.data_instream_interface import StreamingMode
 
